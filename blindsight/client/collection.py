@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from blindsight.client import calls, inputs, uploads
 from blindsight.client.calls import Connection
-from blindsight.client.inputs import ImageInput, Inputs, Values
+from blindsight.client.inputs import Inputs, QueryInput, Values
 from blindsight.client.items import Filters, filter_of, ids_of, metadata_of
 from blindsight.client.models import (
     CheckCallback,
@@ -28,7 +28,7 @@ from blindsight.packing.tiling import CHANNELS, MAX_PIXELS
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime import transfer
 from blindsight.wire.collections import CheckProgress, CollectionInfo, Deletion, RepackProgress
-from blindsight.wire.items import FileHeader, OriginalHeader, PlanesHeader
+from blindsight.wire.items import FileHeader, ItemVector, OriginalHeader, PlanesHeader
 from blindsight.wire.listing import (
     CountRequest,
     DeleteRequest,
@@ -227,7 +227,7 @@ class Collection:
 
     def search(
         self,
-        image: ImageInput | tuple[str, ImageInput],
+        image: QueryInput | Sequence[QueryInput],
         k: int = DEFAULT_K,
         *,
         threshold: float | None = None,
@@ -237,12 +237,12 @@ class Collection:
         draw: bool = False,
         progress: SearchCallback | None = None,
     ) -> SearchAnswer:
-        """Returns the `k` photos most similar to `image`; `results` has one list.
+        """Returns the `k` photos most similar to `image`; `results` has one list for each photo.
 
         A collection with embedder sift ranks by geometrically consistent keypoints, see `Hit.keypoints`.
 
         Args:
-            image: one photo, as for `ingest`.
+            image: a photo, as for `ingest`, or a list of up to 256.
             k: maximum number of hits.
             threshold: the worst score that is still a hit; scores count within the collection's error bound.
             where: only items that this filter passes are ranked, such as `year >= 2020 and place = "Rome"`;
@@ -250,7 +250,7 @@ class Collection:
             offset: number of the best hits that are left out: those of the pages before.
             query_visible_to_server: agrees that the server sees the numbers of the query, which a collection
                 of scheme paillier requires; see `describe`.  The photos of the collection stay encrypted.
-            draw: whether to return `drawings` of the matching keypoints (embedder sift).
+            draw: whether to return `drawings` of the matching keypoints (embedder sift, one photo).
             progress: called while the gallery is made ready, which takes seconds after a long ingest.
 
         Raises:
@@ -258,10 +258,43 @@ class Collection:
             InvalidImage: if the data is not a decodable image.
             InvalidArgument: if `query_visible_to_server` differs from the collection's.
         """
-        source = inputs.single(image)
-        with inputs.named(source):
-            header = self._header(k, threshold, where, offset, query_visible_to_server, draw=draw)
-            return self._search(header, lambda: _photo(source), progress=progress)
+        sources = inputs.queries(image)
+        header = self._header(k, threshold, where, offset, query_visible_to_server, draw=draw)
+        with inputs.query_named(sources):
+            return self._search(header, lambda: _photos(sources), len(sources), progress=progress)
+
+    def search_like(
+        self,
+        ids: str | Sequence[str],
+        k: int = DEFAULT_K,
+        *,
+        threshold: float | None = None,
+        where: Filters | None = None,
+        offset: int = 0,
+        query_visible_to_server: bool = False,
+        progress: SearchCallback | None = None,
+    ) -> SearchAnswer:
+        """Returns the `k` items most similar to an item of the collection, which is not among them.
+
+        The query is the item's vector as `vector` returns it; storage learns in which segment the item is.
+
+        Args:
+            ids: of one item, or of up to 256; `results` has one list for each.
+            k, threshold, where, offset, query_visible_to_server, progress: as for `search`.
+
+        Raises:
+            NotFound: if there is no such collection or item, or the item has no vector.
+            InvalidArgument: if `query_visible_to_server` differs from the collection's.
+        """
+        wanted = ids_of(ids)
+        if not wanted:
+            raise InvalidArgument("no id to look for, want at least one")
+        header = self._header(k, threshold, where, offset, query_visible_to_server)
+
+        def parts() -> Iterator[pb.SearchRequest]:
+            return (pb.SearchRequest(item=item_id) for item_id in wanted)
+
+        return self._search(header, parts, len(wanted), progress=progress)
 
     def search_vectors(
         self,
@@ -430,6 +463,20 @@ class Collection:
         request = pb.GetItemRequest(collection=self.name, id=inputs.text("id", id))
         answer = self._connection.repeat(lambda: self._stub.GetItem(request, timeout=UNARY_SECONDS))
         return Item.from_message(answer.item)
+
+    def vector(self, id: str) -> ItemVector:  # noqa: A002 - as above
+        """Returns the vector of an item, as it can be told from the encrypted columns.
+
+        Its values are rounded as the collection's precision says, and with cosine its length is 1.
+
+        Raises:
+            NotFound: if there is no such collection or item, or the item has no vector.
+            DataLoss: if storage has damaged or lost what it is read from.
+        """
+        request = pb.GetVectorRequest(collection=self.name, id=inputs.text("id", id))
+        answer = self._connection.repeat(lambda: self._stub.GetVector(request, timeout=UNARY_SECONDS))
+        with transfer.answer_of(calls.PEER):
+            return ItemVector.from_message(answer)
 
     def exists(self, id: str) -> bool:  # noqa: A002 - as above
         """Returns whether there is such an item.
@@ -658,11 +705,12 @@ def _size_of_id(item_id: str) -> int:
     return max(len(item_id.encode()) + 4, transfer.CHUNK_BYTES // _MOST_DELETED + 1)
 
 
-def _photo(source: Source) -> Iterator[pb.SearchRequest]:
-    data = source.load()
-    yield pb.SearchRequest(image=FileHeader.of(data).to_message())  # without the file's name: not needed
-    for chunk in transfer.chunks(data):
-        yield pb.SearchRequest(chunk=chunk)
+def _photos(sources: Sequence[Source]) -> Iterator[pb.SearchRequest]:
+    for source in sources:
+        data = inputs.load(source) if len(sources) > 1 else source.load()
+        yield pb.SearchRequest(image=FileHeader.of(data).to_message())  # without the file's name: not needed
+        for chunk in transfer.chunks(data):
+            yield pb.SearchRequest(chunk=chunk)
 
 
 def _header_of(id: str, message: Any) -> Any:  # noqa: A002 - as above

@@ -26,6 +26,7 @@ ImageInput: TypeAlias = (
     "str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | npt.NDArray[np.uint8] | Source"
 )
 OneInput: TypeAlias = "ImageInput | tuple[str, ImageInput] | Photo"
+QueryInput: TypeAlias = "ImageInput | tuple[str, ImageInput]"
 Inputs: TypeAlias = "OneInput | Iterable[OneInput]"
 
 # Pillow's modes that PNG can store without conversion.
@@ -124,6 +125,18 @@ def single(image: ImageInput | tuple[str, ImageInput]) -> Source:
     return next(_sources(image, 0))
 
 
+def queries(images: QueryInput | Sequence[QueryInput]) -> list[Source]:
+    """Returns the photos of an input that is one, or a list of them.
+
+    Raises:
+        InvalidArgument: if there is none, or one is not as `single` wants it.
+    """
+    several: Any = images if isinstance(images, list) else [images]
+    if not several:
+        raise InvalidArgument("no photo to look for, want at least one")
+    return [single(one) for one in several]
+
+
 def text(what: str, value: Any) -> str:
     """Returns a name or an id.
 
@@ -174,6 +187,17 @@ def named(*photos: Source) -> Iterator[None]:
         yield
     except InvalidImage as error:
         raise _naming(photos, error) from None
+
+
+@contextmanager
+def query_named(photos: Sequence[Source]) -> Iterator[None]:
+    """Puts the name of the photo that it is about into the InvalidImage that a search raises."""
+    try:
+        yield
+    except InvalidImage as error:
+        number = error.metadata.get("query", "0")
+        about = int(number) if number.isascii() and number.isdigit() and int(number) < len(photos) else 0
+        raise _naming(photos[about : about + 1], error) from None
 
 
 def _naming(photos: Sequence[Source], error: BlindsightError) -> BlindsightError:

@@ -86,6 +86,37 @@ class VectorBlock(Record[pb.VectorBlock]):
         return cls(rows, tuple(message.ids), tuple(map(Metadata.from_message, message.metadata)))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ItemVector(Record[pb.GetVectorResponse]):
+    """The vector of an item, as it can be told from its encrypted columns.
+
+    Attributes:
+        values: float32 [dimension], rounded.
+        precision: what is lost of them, as human-readable text.
+    """
+
+    values: npt.NDArray[np.float32]
+    precision: str
+
+    def to_message(self) -> pb.GetVectorResponse:
+        """Converts the vector to its message, with little-endian values."""
+        values = self.values.astype("<f4", copy=False)
+        return pb.GetVectorResponse(values=values.tobytes(), precision=self.precision)
+
+    @classmethod
+    def from_message(cls, message: pb.GetVectorResponse) -> ItemVector:
+        """Makes the vector from its message.
+
+        Raises:
+            InvalidVector: if the bytes are not float32 values.
+        """
+        import numpy as np
+
+        if len(message.values) % 4 or not message.values:
+            raise InvalidVector(f"{len(message.values)} bytes of a vector, want float32 values")
+        return cls(np.frombuffer(message.values, "<f4"), message.precision)
+
+
 @dataclass(frozen=True, slots=True)
 class OriginalHeader(Record[pb.OriginalHeader]):
     """The header of a photo as it was ingested; its chunks follow."""

@@ -72,6 +72,7 @@ from services.keyholder.operations.repair import Repair
 from services.keyholder.operations.scoring import Scorer
 from services.keyholder.operations.search import Search, embed_query
 from services.keyholder.operations.turns import Turns
+from services.keyholder.operations.vectors import StoredVectors
 from services.keyholder.operations.verify import Compared, Input, Verify, VerifySettings
 
 DEFAULT_K = 5
@@ -120,6 +121,7 @@ class Keyholder:
         self._catalog = Catalog(catalog, self._items)
         self._writer = Writer(self.vault, storage, self._crypto, self._written)
         self.items = ItemOperations(self.vault, self._catalog, self._writer)
+        self.vectors = StoredVectors(self.vault, storage, self._crypto)
         self._scorer = Scorer(
             self.vault,
             evaluator,
@@ -280,6 +282,7 @@ class Keyholder:
             search = Search(
                 self._scorer,
                 self._catalog,
+                self.vectors,
                 self._crypto,
                 collection,
                 k=CANDIDATES if recognising else k,

@@ -144,12 +144,13 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         query = await anext(requests, None)
         part = query.WhichOneof("part") if query is not None else None
         if query is not None and part == "image":
-            data = await searching.query_image(query.image, requests)
-            answers = search.photo(data)
+            answers = search.photos(searching.query_photos(query.image, requests))
+        elif query is not None and part == "item":
+            answers = search.items(await searching.query_items(query.item, requests))
         elif query is not None and part == "vectors":
             answers = search.run(await searching.query_vectors(query.vectors, requests))
         else:
-            raise InvalidArgument(f"search stream: {part or 'nothing'} came, want a photo or vectors")
+            raise InvalidArgument(f"search stream: {part or 'nothing'} came, want a photo, an id or vectors")
         parts = with_reports(answers, search.progress)
         async with aclosing(parts):
             async for answer in parts:
@@ -181,7 +182,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         started = time.perf_counter()
         search = await self._keyholder.search(SearchHeader.from_message(request.settings))
         answer, room = pb.SearchImageResponse(), searching.Room()
-        parts = with_reports(search.photo(request.image), search.progress)
+        parts = with_reports(search.photos(searching.only(request.image)), search.progress)
         async with aclosing(parts):
             async for part in parts:
                 if isinstance(part, MatchDrawing):
@@ -269,6 +270,11 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         async with self._keyholder.using(request.collection) as collection:
             metadata = await self._items.get(collection, request.id)
         return pb.GetItemResponse(item=described(metadata).to_message())
+
+    async def GetVector(self, request: pb.GetVectorRequest, context: Context) -> pb.GetVectorResponse:
+        """Returns the vector of an item."""
+        async with self._keyholder.using(request.collection) as collection:
+            return (await self._keyholder.vectors.of_item(collection, request.id)).to_message()
 
     async def UpdateItems(self, request: pb.UpdateItemsRequest, context: Context) -> pb.UpdateItemsResponse:
         """Changes metadata of items."""

@@ -19,8 +19,14 @@ if TYPE_CHECKING:
 _STAGES = ("embed", "encrypt", "score", "decrypt", "rank", "match")
 
 
-Image = Annotated[
-    Path | None, typer.Argument(metavar="IMAGE", help="The photo to look for.", show_default=False)
+Images = Annotated[
+    list[str] | None, typer.Argument(metavar="IMAGE...", help="Photos to look for.", show_default=False)
+]
+Like = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="ID", help="Look for what is most like this item; may be repeated.", show_default=False
+    ),
 ]
 Vectors = Annotated[
     Path | None,
@@ -56,7 +62,8 @@ Visible = Annotated[
 
 def search(
     name: Name,
-    image: Image = None,
+    images: Images = None,
+    like: Like = None,
     vectors: Vectors = None,
     k: K = 5,
     threshold: Threshold = None,
@@ -68,16 +75,20 @@ def search(
     address: Address = DEFAULT_ADDRESS,
     as_json: Json = False,
 ) -> None:
-    """Find the photos that are most like IMAGE, or the best matches of vectors.
+    """Find the photos that are most like IMAGE, or like an item, or the best matches of vectors.
 
     A collection of embedder sift finds photos that show the same thing, however it is turned, cut or lit.
     The server sees neither; only of a collection of scheme paillier it sees the numbers of the query, and
     --query-visible-to-server agrees to that.
     """
     if report is not None:
-        if image is None:
-            raise InvalidArgument("--report of vectors, want an IMAGE")
+        if len(images or ()) != 1:
+            raise InvalidArgument(f"--report of {output.count(len(images or ()), 'photo')}, want one IMAGE")
         files.require_folder(report)
+    if sum(map(bool, (images, like, vectors))) > 1:
+        raise InvalidArgument(
+            "several kinds of queries, want one of IMAGE..., --like ID and --vectors FILE.npy"
+        )
     with options.vault(address) as vault:
         collection = vault.collection(name)
         with output.spinner(f"searching {name}") as say:
@@ -91,12 +102,12 @@ def search(
                 ),
             }
             try:
-                if image is not None and vectors is None:
-                    answer = collection.search(image, k, draw=report is not None, **asked)
-                elif vectors is not None and image is None:
-                    answer = collection.search_vectors(arrays.load_matrix(vectors), k, **asked)
+                if images:
+                    answer = collection.search(images, k, draw=report is not None, **asked)
+                elif like:
+                    answer = collection.search_like(like, k, **asked)
                 else:
-                    raise InvalidArgument("want either IMAGE or --vectors FILE.npy")
+                    answer = collection.search_vectors(_matrix(vectors), k, **asked)
             except DataLoss as error:
                 raise DataLoss(f"{error.message}; blindsight check tells what is damaged") from error
         if save is not None:
@@ -108,6 +119,12 @@ def search(
         output.document({"warnings": answer.warnings(name), **as_document(answer, page)})
     else:
         _show(answer, page)
+
+
+def _matrix(path: Path | None) -> Any:
+    if path is None:
+        raise InvalidArgument("nothing to look for, want IMAGE..., --like ID or --vectors FILE.npy")
+    return arrays.load_matrix(path)
 
 
 def as_document(answer: SearchAnswer, page: Path | None = None) -> dict[str, object]:

@@ -92,6 +92,12 @@ class SquaredCosine:
         flat = [part.reshape(len(vectors), -1) for part in (pixels, digits)]
         return np.concatenate(flat, axis=1) / UNIT
 
+    def vectors(self, rows: Floats) -> Floats:
+        """Returns pixels; of a channel that may have been brighter or darker, the brightest."""
+        pixels = np.rint(rows[:, : -2 * self._channels] * UNIT).astype(np.int64).clip(0)
+        channels = pixels.reshape(len(rows) * self._channels, -1)
+        return np.array([_divided(channel) for channel in channels], np.float64).reshape(len(rows), -1)
+
     def form(self, query: Floats) -> LinearForm:
         pixels = self._channels_of(query[None])[0]
         digits = np.tile([DIGIT, 1], self._channels)
@@ -113,9 +119,7 @@ class SquaredCosine:
             longest > MAX_SQUARED_LENGTH,
             f"has a channel of squared length {longest.max()}, want at most {MAX_SQUARED_LENGTH}",
         )
-        factors = [
-            [math.isqrt(MAX_SQUARED_LENGTH // int(one)) if one else 1 for one in row] for row in squared
-        ]
+        factors = [[_factor(int(one)) for one in row] for row in squared]
         multiplied: Integers = pixels * np.array(factors)[:, :, None]
         return multiplied
 
@@ -123,3 +127,18 @@ class SquaredCosine:
 def _refuse(wrong: npt.NDArray[np.bool_], message: str) -> None:
     if wrong.any():
         raise InvalidVector(f"row {int(np.argmax(wrong))} {message}")
+
+
+def _factor(squared_length: int) -> int:
+    """Returns the integer that a channel of this squared length is multiplied by."""
+    return math.isqrt(MAX_SQUARED_LENGTH // squared_length) if squared_length else 1
+
+
+def _divided(channel: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Returns the pixels of a multiplied channel; nearly, if noise has changed one of its values."""
+    most, common = int(channel.max()), int(np.gcd.reduce(channel))
+    for factor in range(max(1, -(-most // MAX_PIXEL)), common + 1):
+        pixels = channel // factor
+        if common % factor == 0 and _factor(int(np.square(pixels).sum())) == factor:
+            return pixels
+    return (2 * channel * MAX_PIXEL + most) // (2 * max(most, 1))

@@ -124,6 +124,9 @@ class Linear(Protocol):
     def rows(self, vectors: Floats) -> Floats:
         """Returns rows to encrypt: [count, dimension] -> [count, row dimension]."""
 
+    def vectors(self, rows: Floats) -> Floats:
+        """Returns vectors of rows, as far as these tell: [count, row dimension] -> [count, dimension]."""
+
     def form(self, query: Floats) -> LinearForm:
         """Returns the linear form of a query [dimension]."""
 
@@ -140,6 +143,9 @@ class Cosine:
 
     def rows(self, vectors: Floats) -> Floats:
         return vectors / _nonzero_norms(vectors)[:, None]
+
+    def vectors(self, rows: Floats) -> Floats:
+        return rows
 
     def form(self, query: Floats) -> LinearForm:
         return LinearForm(self.rows(query[None])[0], Affine(True, 1.0, 0.0, least=-1.0, most=1.0))
@@ -159,6 +165,9 @@ class Dot:
     def rows(self, vectors: Floats) -> Floats:
         _check_norms(vectors, self._max_norm)
         return vectors / self._max_norm
+
+    def vectors(self, rows: Floats) -> Floats:
+        return rows * self._max_norm
 
     def form(self, query: Floats) -> LinearForm:
         norm = float(np.linalg.norm(query))
@@ -181,6 +190,9 @@ class Euclidean:
         _check_norms(vectors, self._max_norm)
         scaled = vectors / self._max_norm
         return np.column_stack([scaled, np.square(scaled).sum(axis=1)])
+
+    def vectors(self, rows: Floats) -> Floats:
+        return rows[:, :-1] * self._max_norm
 
     def form(self, query: Floats) -> LinearForm:
         scaled = query / self._max_norm
@@ -237,6 +249,10 @@ class Refined:
     def rows(self, vectors: Floats) -> Floats:
         first, second = self._digits(self._coarse.rows(vectors))
         return np.concatenate([first, first, second], axis=1)
+
+    def vectors(self, rows: Floats) -> Floats:
+        first, _, second = np.split(rows, 3, axis=1)
+        return self._coarse.vectors(first + second / self._steps)
 
     def form(self, query: Floats) -> LinearForm:
         made = self._coarse.form(query)

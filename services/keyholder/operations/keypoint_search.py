@@ -15,7 +15,7 @@ from itertools import islice
 
 import numpy as np
 
-from blindsight.errors import DataLoss, InvalidArgument
+from blindsight.errors import DataLoss, InvalidArgument, NotFound
 from blindsight.packing.columns import Floats
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto import tasks
@@ -112,27 +112,63 @@ class Recognition:
             "want a photo"
         )
 
-    async def photo(self, data: bytes) -> AsyncIterator[list[Hit] | MatchDrawing]:
-        """Yields the matches of a photo, most inliers first; then their pictures in any order, if wanted.
+    async def photos(self, photos: AsyncIterator[bytes]) -> AsyncIterator[list[Hit] | MatchDrawing]:
+        """Yields the matches of each photo, most inliers first; then their pictures in any order, if wanted.
 
         Raises:
+            InvalidArgument: if pictures are wanted of the matches of several photos.
             InvalidImage: if the data is not a decodable image, or has too few keypoints.
             DataLoss: if storage lost or changed the keypoints of many photos, or an original to be drawn.
             Unavailable: if the evaluator or storage does not answer.
         """
-        started = time.perf_counter()
-        embedded = await self._candidates.embedded(data)
-        self.timings.embed = time.perf_counter() - started
+        drawn = False
+        async for data, embedded in self._candidates.embedded(photos):
+            if drawn:
+                raise InvalidArgument("pictures of the matches of several photos, want one photo for them")
+            drawn = self._draw
+            vector = embedded.vector[None].astype(np.float64)
+            async for found in self._recognised(vector, data, embedded.keypoints):
+                yield found
+
+    async def items(self, item_ids: Sequence[str]) -> AsyncIterator[list[Hit] | MatchDrawing]:
+        """Yields the matches of each of these items, most inliers first; the item itself is not among them.
+
+        Raises:
+            InvalidArgument: if pictures are wanted, for which storage would be asked for the item's original.
+            NotFound: if there is no such item, or it has no keypoints.
+            DataLoss, Unavailable: as of photos.
+        """
+        if self._draw:
+            raise InvalidArgument("pictures of the matches of an item, want a photo for them")
+        handles, vectors = await self._candidates.stored(item_ids)
+        for handle, vector in zip(handles, vectors, strict=True):
+            async for found in self._recognised(vector[None], handle):
+                yield found
+
+    async def _recognised(
+        self, vector: Floats, query: bytes, packed: bytes | None = None
+    ) -> AsyncIterator[list[Hit] | MatchDrawing]:
+        """Yields the matches of a photo, and pictures of them.
+
+        Args:
+            vector: [1, dimension].
+            query: the photo's file; or an item's handle, if its keypoints are stored.
+            packed: its keypoints; None: those that are stored.
+        """
         scheme = self._collection.parameters.scheme.name.lower()
-        async for candidates in self._candidates.ranked(embedded.vector[None].astype(np.float64)):
+        async for ranked in self._candidates.ranked(vector):
             compared = time.perf_counter()
-            handles = [handle for handle, _ in candidates]
+            own = [query] if packed is None else []
+            candidates = [one for one in ranked if one[0] not in own]
+            handles = own + [handle for handle, _ in candidates]
             # And others: storage would see which items of a small collection no search ranks.
             among = _with_others(self._collection, handles)
             read = partial(self._keypoints, frozenset(handles))
             with metrics.IMAGING_SECONDS.labels("recognise", scheme).time():
                 stored, damaged = await self._items.apart(self._collection, among, read, MOST_DAMAGED)
-                best = await self._best(embedded.keypoints, candidates, stored)
+                if own:
+                    packed = _of_item(query, stored, damaged)
+                best = await self._best(packed or b"", candidates, stored)
             self.timings.match += time.perf_counter() - compared
             # Nobody knows whether they are matches, so all of them are told.
             yield [hit for _, hit in best] + [
@@ -141,7 +177,7 @@ class Recognition:
                 if handle in damaged
             ]
             if self._draw:
-                async for drawing in self._drawings(data, embedded.keypoints, best, stored):
+                async for drawing in self._drawings(query, packed or b"", best, stored):
                     yield drawing
 
     async def _keypoints(self, candidates: Collection[bytes], asked: Sequence[bytes]) -> dict[bytes, bytes]:
@@ -187,6 +223,15 @@ class Recognition:
         if handle not in keys:
             raise DataLoss("storage sent the original of a photo that is not there")
         return await asyncio.to_thread(collection.open_original, keys[handle], sealed)
+
+
+def _of_item(handle: bytes, stored: dict[bytes, bytes], damaged: dict[bytes, str]) -> bytes:
+    """Returns the packed keypoints of an item that is searched by."""
+    if handle in stored:
+        return stored[handle]
+    if handle in damaged:
+        raise DataLoss(f"the item that is searched by: {damaged[handle]}")
+    raise NotFound("the item that is searched by was deleted")
 
 
 def _with_others(collection: OpenCollection, candidates: list[bytes]) -> list[bytes]:

@@ -7,12 +7,13 @@ import math
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from blindsight.errors import InvalidArgument, InvalidVector, ResourceExhausted
+from blindsight.errors import InvalidArgument, InvalidImage, InvalidVector, ResourceExhausted
 from blindsight.packing.columns import Floats
 from blindsight.packing.segments import SegmentId
 from blindsight.runtime.processpool import in_order
@@ -30,9 +31,12 @@ from services.keyholder.catalog.rows import Selection
 from services.keyholder.operations.query_groups import Take
 from services.keyholder.operations.scoring import Scorer, Timings
 from services.keyholder.operations.turns import Part, Turns
+from services.keyholder.operations.vectors import StoredVectors
 
 MAX_K = 10_000
 MAX_QUERIES = 4096
+# Photos or items of one search, each of which takes some milliseconds before it is scored.
+MAX_PHOTOS = 256
 # Limit of the hits of one search, and of those that are looked up at once.
 MAX_HITS = 1_000_000
 GROUP_HITS = 40_000
@@ -52,12 +56,21 @@ MOST_DAMAGED = 100
 Ranked = tuple[bytes, Hit]
 
 
+@dataclass(frozen=True, slots=True)
+class _Query:
+    """A query, and the handle of an item that is none of its matches; empty for none."""
+
+    form: linear.LinearForm
+    without: bytes
+
+
 class Search:
     """A search of one collection.
 
     Args:
         scorer: what all searches use.
         catalog: has the ids, names and metadata of matches.
+        vectors: reads those of items.
         crypto: worker processes that embed.
         collection: the collection.
         k: number of matches, at most 10,000.
@@ -78,6 +91,7 @@ class Search:
         self,
         scorer: Scorer,
         catalog: Catalog,
+        vectors: StoredVectors,
         crypto: Crypto,
         collection: OpenCollection,
         *,
@@ -96,6 +110,7 @@ class Search:
         _require_agreement(collection, agreed=query_visible_to_server)
         self.query_visible_to_server = query_visible_to_server
         self._catalog = catalog
+        self._vectors = vectors
         self._crypto = crypto
         self._collection = collection
         self._k = k + offset
@@ -109,36 +124,61 @@ class Search:
         self.progress: asyncio.Queue[Progress] = asyncio.Queue(1)
         self._scorer = scorer
 
-    async def photo(self, data: bytes) -> AsyncIterator[list[Hit] | MatchDrawing]:
-        """Yields the matches of a photo, best first.
+    async def photos(self, photos: AsyncIterator[bytes]) -> AsyncIterator[list[Hit] | MatchDrawing]:
+        """Yields the matches of each photo, best first.
 
         Raises:
-            InvalidImage: if the data is not a decodable image.
+            InvalidImage: if the data is not a decodable image; `metadata` says of which photo.
             InvalidArgument: if the collection takes vectors only.
             Unavailable: if the evaluator or storage does not answer.
         """
-        started = time.perf_counter()
-        embedded = await self.embedded(data)
-        self.timings.embed = time.perf_counter() - started
-        async for hits in self.run(embedded.vector[None].astype(np.float64)):
+        vectors = [embedded.vector async for _, embedded in self.embedded(photos)]
+        async for hits in self.run(np.stack(vectors).astype(np.float64)):
             yield hits
 
-    async def embedded(self, data: bytes) -> tasks.Embedded:
-        """Embeds a photo in a turn of its own; see `embed_query`."""
-        return await embed_query(self._crypto, self._scorer.turns, self._collection, data)
+    async def embedded(self, photos: AsyncIterator[bytes]) -> AsyncIterator[tuple[bytes, tasks.Embedded]]:
+        """Yields photos as they come and what was made of them, each in a turn; see `embed_query`."""
+        number = 0
+        async for data in photos:
+            started = time.perf_counter()
+            try:
+                made = await embed_query(self._crypto, self._scorer.turns, self._collection, data)
+            except InvalidImage as error:
+                error.metadata["query"] = str(number)
+                raise
+            self.timings.embed += time.perf_counter() - started
+            yield data, made
+            number += 1
+
+    async def items(self, item_ids: Sequence[str]) -> AsyncIterator[list[Hit] | MatchDrawing]:
+        """Yields the matches of each of these items, best first, and the item itself not among them.
+
+        Raises:
+            NotFound: if there is no such item, or it has no vector.
+            DataLoss: if storage has damaged or lost what it is read from.
+            Unavailable: if the evaluator or storage does not answer.
+        """
+        handles, vectors = await self.stored(item_ids)
+        async for found in self.ranked(vectors, handles):
+            yield [hit for _, hit in found]
+
+    async def stored(self, item_ids: Sequence[str]) -> tuple[list[bytes], Floats]:
+        """Returns handles and vectors of items; see `StoredVectors.read`."""
+        return await self._vectors.read(self._collection, item_ids)
 
     async def run(self, queries: Floats) -> AsyncIterator[list[Hit]]:
         """Yields the matches of each query, best first; see `ranked`."""
         async for found in self.ranked(queries):
             yield [hit for _, hit in found]
 
-    async def ranked(self, queries: Floats) -> AsyncIterator[list[Ranked]]:
+    async def ranked(self, queries: Floats, without: Sequence[bytes] = ()) -> AsyncIterator[list[Ranked]]:
         """Yields the matches of each query, best first.
 
         One whose record in storage is damaged is a match, too, which says so instead of its id and name.
 
         Args:
             queries: [count, dimension].
+            without: the handle of an item for each query, which is none of its matches; empty: nothing.
 
         Raises:
             InvalidArgument: if there are no queries, or too many.
@@ -155,20 +195,21 @@ class Search:
                 f"{len(queries)} queries with k {self._k}, want at most {MAX_HITS:,} hits in one search"
             )
         linear.check_vectors(queries, self._collection.config.dimension)
-        forms = [self._form(row, query) for row, query in enumerate(queries)]
+        left_out = without or [b""] * len(queries)
+        forms = [_Query(self._form(row, query), left_out[row]) for row, query in enumerate(queries)]
         async with aclosing(in_order(self._groups(forms), GROUPS_AT_ONCE)) as found:
             async for group in found:
                 for hits in group:
                     yield hits
 
-    def _groups(self, forms: list[linear.LinearForm]) -> Iterator[Coroutine[Any, Any, list[list[Ranked]]]]:
+    def _groups(self, queries: list[_Query]) -> Iterator[Coroutine[Any, Any, list[list[Ranked]]]]:
         """Yields the work of each group, whose size depends on who else searches when it begins."""
         start, call = 0, object()
-        while start < len(forms):
+        while start < len(queries):
             stop = start + self._group_size(call)
-            last = stop >= len(forms)
-            part = Part(first=not start, last=last, call=call, queries=min(stop, len(forms)) - start)
-            yield self._group(forms[start:stop], part)
+            last = stop >= len(queries)
+            part = Part(first=not start, last=last, call=call, queries=min(stop, len(queries)) - start)
+            yield self._group(queries[start:stop], part)
             start = stop
 
     def _group_size(self, call: object) -> int:
@@ -189,20 +230,21 @@ class Search:
             # A metric is given one query, which its message calls row 0.
             raise InvalidVector(f"query row {row} {error.message.removeprefix('row 0 ')}") from None
 
-    async def _group(self, forms: list[linear.LinearForm], part: Part) -> list[list[Ranked]]:
+    async def _group(self, queries: list[_Query], part: Part) -> list[list[Ranked]]:
         rankings: list[Ranking] = []
         timings = Timings()
 
         def begin(slots: SlotMap) -> Take:
-            rankings[:] = [Ranking(form.reading, self._k) for form in forms]
+            # One more where an item is left out, which is the best most of the time.
+            rankings[:] = [Ranking(one.form.reading, self._k + bool(one.without)) for one in queries]
             self.quarantined = slots.quarantined_items()
             return partial(_take, slots, rankings, self._selection)
 
-        weights = np.stack([form.weights for form in forms])
+        weights = np.stack([one.form.weights for one in queries])
         with self._scorer.alarms.watching(self._collection.config.name):
             await self._scorer.run(self._collection, weights, begin, timings, part, self._report)
             started = time.perf_counter()
-            hits = await self._hits(rankings)
+            hits = await self._hits(rankings, queries)
         timings.rank += time.perf_counter() - started
         self.timings.add(timings)
         return hits
@@ -213,7 +255,7 @@ class Search:
             self.progress.get_nowait()
         self.progress.put_nowait(progress)
 
-    async def _hits(self, rankings: Sequence[Ranking]) -> list[list[Ranked]]:
+    async def _hits(self, rankings: Sequence[Ranking], queries: Sequence[_Query]) -> list[list[Ranked]]:
         best = [ranking.best() for ranking in rankings]
         found = [
             self._passing(leaders, higher_is_better=ranking.higher_is_better)
@@ -227,9 +269,9 @@ class Search:
             [
                 (name.tobytes(), _hit(opened[name.tobytes()], score, parts, decimals(ranking.scale)))
                 for score, parts, name in zip(leaders.scores, leaders.parts, leaders.names, strict=True)
-                if name.tobytes() in opened
-            ][self._offset :]
-            for ranking, leaders in zip(rankings, found, strict=True)
+                if name.tobytes() in opened and name.tobytes() != query.without
+            ][self._offset : self._k]
+            for query, ranking, leaders in zip(queries, rankings, found, strict=True)
         ]
 
     def _passing(self, best: Leaders, *, higher_is_better: bool) -> Leaders:

@@ -31,6 +31,7 @@ from services.keyholder.operations.products import Multiplier
 from services.keyholder.operations.query_groups import Take
 from services.keyholder.operations.scoring import Scorer, Timings
 from services.keyholder.operations.turns import Part
+from services.keyholder.operations.vectors import searchable
 
 # Measured with 23 of scikit-image's pictures at 320 pixels.  With embedder descriptor, photographs of
 # different things have a cosine of at most 0.52 (drawings and round things on black: up to 0.73), and the
@@ -41,8 +42,6 @@ PHOTO_COSINE = 0.45
 # DeepFace's thresholds for the same person with Facenet's 128 values: cosine 0.40, Euclidean 10.
 FACENET_COSINE = 0.40
 FACENET_EUCLIDEAN = 10.0
-
-_UNDESCRIBED = "has no vector: nothing could be made of its photo"
 
 # A photo's file, or a vector [dimension].
 Input = bytes | Floats
@@ -233,25 +232,11 @@ class Verify:
         chosen = choose_threshold(threshold, config.metric, config.embedder)
         linear.check_vectors(vector[None], config.dimension)
         form = collection.linear().form(vector)
-        handle = await self._handle(collection, item_id)
+        handle = await searchable(self._vault, collection, item_id)
         timings = Timings()
         score = await self._score(collection, handle, form, timings)
         distance = _as_distance(config.metric, score)
         return Compared(distance, chosen, config.metric, parameters, timings)
-
-    async def _handle(self, collection: OpenCollection, item_id: str) -> bytes:
-        """Returns the handle of an existing item; storage is not told which item it is."""
-        handle = collection.handle(item_id)
-        if collection.slots.find(handle) is None:
-            await self._vault.refresh(collection)  # a worker of bulk ingest may have stored it
-        place = collection.slots.find(handle)
-        if place is None:
-            raise _no_item(collection, item_id)
-        segment, slot = collection.slots.segments[place[0]], place[1]
-        if segment.quarantined[slot] or segment.undescribed[slot]:
-            why = "is quarantined: its vector was lost" if segment.quarantined[slot] else _UNDESCRIBED
-            raise NotFound(f"item {item_id!r} of collection {collection.config.name!r} {why}")
-        return handle
 
     async def _score(
         self, collection: OpenCollection, handle: bytes, form: linear.LinearForm, timings: Timings
@@ -297,10 +282,6 @@ def _hiding(parameters: Parameters, what: str) -> ParameterSet:
         f"{what} scheme {parameters.scheme.name.lower()}, which would show one side to the server; "
         "want ckks or bfv to verify"
     )
-
-
-def _no_item(collection: OpenCollection, item_id: str) -> NotFound:
-    return NotFound(f"no item {item_id!r} in collection {collection.config.name!r}")
 
 
 def _embedder(wanted: str, inputs: Sequence[Input]) -> str:

@@ -18,7 +18,7 @@ from blindsight.wire.scores import Progress
 from blindsight.wire.search import Hit, SearchProgress, SearchTimings
 from services.keyholder.operations.keypoint_search import Recognition
 from services.keyholder.operations.scoring import Timings
-from services.keyholder.operations.search import MAX_QUERIES, Search
+from services.keyholder.operations.search import MAX_PHOTOS, MAX_QUERIES, Search
 from services.keyholder.wire.inputs import matrix
 
 M = TypeVar("M", bound=Message)
@@ -27,16 +27,42 @@ M = TypeVar("M", bound=Message)
 _CLOSING_BYTES, _PART_BYTES = 1024, 8
 
 
-async def query_image(header: pb.FileHeader, requests: AsyncIterator[pb.SearchRequest]) -> bytes:
-    """Receives the photo of a search stream.
+async def query_photos(
+    first: pb.FileHeader, requests: AsyncIterator[pb.SearchRequest]
+) -> AsyncIterator[bytes]:
+    """Yields the photos of a search stream as they come.
 
     Raises:
-        InvalidArgument: if the photo is incomplete, or more follows.
+        InvalidArgument: if a photo is incomplete, or something else follows it, or there are too many.
     """
-    photo = await announced(requests, FileHeader.from_message(header).receiver())
-    if await anext(requests, None) is not None:
-        raise InvalidArgument("search stream: more came than the photo, want its end")
-    return photo
+    header: pb.FileHeader | None = first
+    count = 0
+    while header is not None:
+        count += 1
+        if count > MAX_PHOTOS:
+            raise InvalidArgument(f"{count} photos or more, want at most {MAX_PHOTOS} in one search")
+        yield await announced(requests, FileHeader.from_message(header).receiver())
+        request = await anext(requests, None)
+        if request is not None and request.WhichOneof("part") != "image":
+            raise InvalidArgument("search stream: want nothing but photos after a photo")
+        header = request.image if request is not None else None
+
+
+async def only(photo: bytes) -> AsyncIterator[bytes]:
+    """Yields a photo that came as a whole."""
+    yield photo
+
+
+async def query_items(first: str, requests: AsyncIterator[pb.SearchRequest]) -> list[str]:
+    """Receives the ids of a search stream."""
+    ids = [first]
+    async for request in requests:
+        if request.WhichOneof("part") != "item":
+            raise InvalidArgument("search stream: want nothing but ids after an id")
+        ids.append(request.item)
+        if len(ids) > MAX_PHOTOS:
+            raise InvalidArgument(f"{len(ids)} ids or more, want at most {MAX_PHOTOS} in one search")
+    return ids
 
 
 async def query_vectors(first: pb.VectorBlock, requests: AsyncIterator[pb.SearchRequest]) -> Floats:

@@ -5,6 +5,7 @@ import pytest
 
 from blindsight.errors import InvalidVector
 from blindsight.trusted.similarity import METRICS, make
+from blindsight.trusted.similarity.channels import SquaredCosine
 from blindsight.trusted.similarity.linear import MAX_ROW_NORM, Metric, check_vectors
 
 RNG = np.random.default_rng(5)
@@ -25,6 +26,36 @@ def test_the_linear_form_is_the_metric(metric, size):
     got = form.reading.scores((linear.rows(GALLERY) @ form.weights)[:, None])
     want = DEFINITIONS[metric](GALLERY, query)
     np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-9 * size**2)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_vectors_are_what_rows_say_of_them(metric):
+    linear = make(metric, 12, max_norm=20.0)
+    vectors = linear.vectors(linear.rows(GALLERY))
+    want = (
+        GALLERY if metric is not Metric.COSINE else GALLERY / np.linalg.norm(GALLERY, axis=1, keepdims=True)
+    )
+    np.testing.assert_allclose(vectors, want, rtol=1e-12)
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-4])
+def test_pixels_are_what_rows_say_of_them_up_to_the_brightness_of_a_channel(noise):
+    linear = SquaredCosine(3 * 64, 3)
+    pixels = RNG.integers(0, 256, (20, 192)).astype(float)
+    pixels[0, :64] = 0
+    pixels[1] = 255
+    pixels[2, 64:128] = 1
+    pixels[3] //= 64
+    rows = linear.rows(pixels)
+    vectors = linear.vectors(rows + RNG.normal(size=rows.shape) * noise)
+    assert vectors.min() >= 0
+    assert vectors.max() <= 255
+    assert (vectors == np.rint(vectors)).all()
+    for got, want in zip(vectors.reshape(60, 64), pixels.reshape(60, 64), strict=True):
+        lengths = np.linalg.norm(got) * np.linalg.norm(want)
+        assert got @ want == pytest.approx(lengths, rel=1e-2 if noise else 1e-4)
+    if not noise:
+        np.testing.assert_allclose(linear.rows(vectors), rows, rtol=2e-2)
 
 
 @pytest.mark.parametrize("metric", METRICS)
