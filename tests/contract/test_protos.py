@@ -15,7 +15,8 @@ RPC = re.compile(r"((?:^ *//.*\n)*)^ *rpc (\w+)\((stream )?(\w+)\) returns \((st
 NAMES = {
     "keyholder": "CreateCollection GetCollection ListCollections DeleteCollection Ingest IngestImage Search "
     "SearchVectors SearchImage Verify "
-    "Combine GetOriginal GetPlanes ListItems CountItems GetItem UpdateItems DeleteItems Repack Check "
+    "Combine GetOriginal GetPlanes ListItems CountItems GetItem GetVector "
+    "UpdateItems DeleteItems Repack Check "
     "AcceptRollback AcknowledgeAlarms GetStatus",
     "imports": "CreateImport GetImport WatchImport ListImports CancelImport RetryImport DropFailed",
     "workers": "ReportItems NoteTrial",

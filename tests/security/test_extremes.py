@@ -119,6 +119,15 @@ def streams(job: bytes) -> dict[str, list[Message]]:
             )
         ],
         "SearchImage": [k.SearchImageRequest(settings={"collection": "photos", "k": 1}, image=PICTURE)],
+        "Search photos": [
+            k.SearchRequest(header={"collection": "photos", "k": 1}),
+            *_image(k.SearchRequest, "image"),
+            *_image(k.SearchRequest, "image"),
+        ],
+        "Search items": [
+            k.SearchRequest(header={"collection": "photos", "k": 1}),
+            k.SearchRequest(item="picture"),
+        ],
         "Verify": [
             k.VerifyRequest(header={"threshold": 0.5}),
             *(k.VerifyRequest(vectors={"values": VALUES, "dimension": 4}) for _ in range(2)),
@@ -138,6 +147,7 @@ def streams(job: bytes) -> dict[str, list[Message]]:
         "ListItems": [k.ListItemsRequest(collection="photos", page_size=2, where=_where())],
         "CountItems": [k.CountItemsRequest(collection="photos", where=_where())],
         "GetItem": [k.GetItemRequest(**stored)],
+        "GetVector": [k.GetVectorRequest(**stored)],
         "UpdateItems": [
             k.UpdateItemsRequest(collection="photos", ids=["nobody"], set=_said(), remove=["gone"])
         ],

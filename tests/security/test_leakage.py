@@ -123,6 +123,9 @@ def _photos(session: Session) -> None:
         "search by a photo among those that a filter passes",
         lambda: album.search(small_photo(7), k=2, where="year = 2020"),
     )
+    note("search for what is like an item, k = 2", lambda: album.search_like(items[0].id, k=2))
+    note("search by two photos, k = 2", lambda: album.search([small_photo(7), small_photo(8)], k=2))
+    note("get a vector", lambda: album.vector(items[1].id))
     newer = Photo(small_photo(5), id=items[1].id)
     note("store a photo in the place of another", lambda: album.ingest([newer], upsert=True))
     note("list the items", lambda: list(album.items()))

@@ -52,6 +52,7 @@ ENVELOPES = {
         "GetPlanesRequest",
         "CountItemsResponse",
         "GetItemRequest",
+        "GetVectorRequest",
         "GetItemResponse",
         "RepackRequest",
         "GetStatusRequest",
@@ -76,6 +77,9 @@ RECORDS = {
 MATRICES = {
     "VectorBlock": st.tuples(st.integers(1, 3), st.integers(1, 3), st.lists(st.text(), max_size=3)).map(
         lambda drawn: {"dimension": drawn[1], "values": bytes(4 * drawn[0] * drawn[1]), "ids": drawn[2]}
+    ),
+    "GetVectorResponse": st.tuples(st.integers(1, 9), st.text()).map(
+        lambda drawn: {"values": bytes(4 * drawn[0]), "precision": drawn[1]}
     ),
     "KernelMatrix": st.tuples(st.integers(1, 3), st.integers(1, 3)).map(
         lambda shape: {"rows": shape[0], "columns": shape[1], "values": np.arange(shape[0] * shape[1]) / 3}
@@ -250,6 +254,12 @@ def test_bytes_that_are_no_rows_are_no_vectors(values, dimension):
     message = keyholder_pb2.VectorBlock(values=values, dimension=dimension)
     with pytest.raises(InvalidVector, match=f"{len(values)} bytes of vectors, want rows of {dimension}"):
         items.VectorBlock.from_message(message)
+
+
+@pytest.mark.parametrize("values", [b"", bytes(7)], ids=len)
+def test_bytes_that_are_no_numbers_are_no_vector_of_an_item(values):
+    with pytest.raises(InvalidVector, match=f"{len(values)} bytes of a vector, want float32 values"):
+        items.ItemVector.from_message(keyholder_pb2.GetVectorResponse(values=values))
 
 
 @pytest.mark.parametrize("values", [[], [1.0] * 8, [1.0] * 10], ids=len)
