@@ -44,7 +44,9 @@ Embedder = Annotated[
 ]
 Dimension = Annotated[
     int | None,
-    typer.Option(metavar="N", min=1, help="Of a vector; needed with --embedder none.", show_default=False),
+    typer.Option(
+        metavar="N", min=1, help="Of a vector; needed with --embedder external and none.", show_default=False
+    ),
 ]
 Metric = Annotated[
     MetricName | None,

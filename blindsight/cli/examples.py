@@ -30,6 +30,7 @@ EXAMPLES: dict[str, Sequence[str]] = {
     "collection create": (
         "blindsight collection create holiday",
         "blindsight collection create faces --embedder none --dimension 128",
+        "blindsight collection create portraits --embedder external --dimension 512",
         "blindsight collection create copies --embedder pixels --scheme bfv",
     ),
     "collection list": ("blindsight collection list", "blindsight collection list --json"),
@@ -40,11 +41,13 @@ EXAMPLES: dict[str, Sequence[str]] = {
         "blindsight ingest holiday ~/Pictures '~/old/**/*.jpg'",
         "blindsight ingest holiday rome.jpg --id rome-1 --set year=2024",
         "blindsight ingest faces --vectors faces.npy --ids names.txt",
+        "blindsight ingest portraits a.jpg b.jpg --vectors ab.npy",
         "blindsight ingest holiday ~/Pictures --bulk --detach",
     ),
     "search": (
         "blindsight search holiday query.jpg -k 10 --save hits",
         "blindsight search holiday query.jpg --where 'year >= 2020'",
+        "blindsight search holiday --like rome-1",
         "blindsight search album query.jpg --report what-was-found",
     ),
     "verify": (
@@ -73,6 +76,7 @@ EXAMPLES: dict[str, Sequence[str]] = {
     ),
     "get": (
         "blindsight get holiday rome-1",
+        "blindsight get holiday rome-1 --vector -o rome.npy",
         "blindsight get holiday rome-1 -o - > rome.jpg",
         "blindsight get copies rome-1 --planes -o rome.png",
     ),

@@ -508,7 +508,9 @@ def test_ids_must_match_the_rows(blind, vectors, matrix, tmp_path):
 @pytest.mark.parametrize("arguments", [["x.jpg", "--vectors", "x.npy"], []])
 def test_a_search_wants_either_a_photo_or_vectors(blind, vectors, arguments):
     done = blind("search", vectors, *arguments, code=2)
-    assert done.stderr == "blindsight: error: want either IMAGE or --vectors FILE.npy\n"
+    assert done.stderr == (
+        "blindsight: error: nothing to look for, want IMAGE..., --like ID or --vectors FILE.npy\n"
+    )
 
 
 def test_photos_and_vectors_do_not_mix(blind, vectors, filled, folder, matrix):

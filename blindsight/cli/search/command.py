@@ -118,7 +118,7 @@ def search(
     if as_json:
         output.document({"warnings": answer.warnings(name), **as_document(answer, page)})
     else:
-        _show(answer, page)
+        _show(answer, [Path(one).name for one in images] if images else like or [], page)
 
 
 def _matrix(path: Path | None) -> Any:
@@ -171,18 +171,19 @@ def _report(folder: Path, collection: str, answer: SearchAnswer) -> Path:
     return report.write(folder, collection, answer)
 
 
-def _show(answer: SearchAnswer, page: Path | None) -> None:
+def _show(answer: SearchAnswer, queries: list[str], page: Path | None) -> None:
     batch = len(answer.results) > 1
     columns = ["query"] if batch else []
     by_channel = any(hit.channels for hits in answer.results for hit in hits)
     by_keypoint = any(hit.keypoints for hits in answer.results for hit in hits)
     parts = ["channels"] if by_channel else []
     parts += ["inliers", "matches", "verified"] if by_keypoint else []
-    right = ("query", "rank", "score", "channels", "inliers", "matches")
+    right = ("rank", "score", "channels", "inliers", "matches")
     found = output.table(*columns, "rank", "score", *parts, "id", "name", right=right)
     for number, hits in enumerate(answer.results):
         for rank, hit in enumerate(hits, 1):
-            first = [str(number) if rank == 1 else ""] if batch else []
+            query = queries[number] if queries else str(number)
+            first = [query if rank == 1 else ""] if batch else []
             style = "bold green" if rank == 1 else ""
             score = output.text((output.score(hit.score), style))
             values = [" ".join(output.score(value) for value in hit.channels)] if by_channel else []
