@@ -76,7 +76,6 @@ EXAMPLES: dict[str, Sequence[str]] = {
     ),
     "get": (
         "blindsight get holiday rome-1",
-        "blindsight get holiday rome-1 --vector -o rome.npy",
         "blindsight get holiday rome-1 -o - > rome.jpg",
         "blindsight get copies rome-1 --planes -o rome.png",
     ),
@@ -98,6 +97,7 @@ EXAMPLES: dict[str, Sequence[str]] = {
         "blindsight items list holiday --where 'not has(year)'",
         "blindsight items list holiday --limit 1000 --order id --json",
     ),
+    "items vector": ("blindsight items vector holiday rome-1 -o rome.npy",),
     "items show": ("blindsight items show holiday rome-1",),
     "items count": ("blindsight items count holiday --where 'place = \"Rome\"'",),
     "items set": (

@@ -35,12 +35,6 @@ To = Annotated[
 Planes = Annotated[
     bool, typer.Option("--planes", help="Its pixels, decrypted from its planes, as .png, .tif or .npy.")
 ]
-Vector = Annotated[
-    bool,
-    typer.Option(
-        "--vector", help="Its vector, as its encrypted columns tell it: rounded. With -o as .npy, else shown."
-    ),
-]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Of the items.", show_default=False)]
 
 
@@ -49,19 +43,13 @@ def get(
     item: Item,
     to: To = None,
     planes: Planes = False,
-    vector: Vector = False,
     address: Address = DEFAULT_ADDRESS,
     as_json: Json = False,
 ) -> None:
-    """Write a photo to a file, byte for byte as it was put in; or its pixels, or its vector.
+    """Write a photo to a file, byte for byte as it was put in; or its pixels from its encrypted planes.
 
     Without -o no file is ever overwritten.
     """
-    if planes and vector:
-        raise InvalidArgument("both --planes and --vector, want one of them")
-    if vector:
-        _get_vector(name, item, to, address, as_json)
-        return
     if planes:
         _get_planes(name, item, to, address, as_json)
         return
@@ -110,26 +98,6 @@ def _get_planes(name: str, item: str, given: Path | None, address: str, as_json:
         return
     kind = "grey" if channels == 1 else "RGB"
     output.answer(f"{to}: {width} x {height} {kind}, {output.size(len(data))}")
-
-
-def _get_vector(name: str, item: str, to: Path | None, address: str, as_json: bool) -> None:
-    if to is not None:
-        if to.suffix.lower() != pixels.NUMPY:
-            raise InvalidArgument(f"a vector goes to an array: got {to.name or to}, want {pixels.NUMPY}")
-        files.require_writable(to)
-    with options.vault(address) as vault, output.spinner(f"decrypting the vector of {item}"):
-        found = vault.collection(name).vector(item)
-    if to is not None:
-        files.write(to, pixels.encode(found.values, to))
-    if as_json:
-        written = {"file": str(to)} if to is not None else {"values": found.values.tolist()}
-        output.document({"id": item, "dimension": len(found.values), "precision": found.precision, **written})
-    elif to is not None:
-        output.answer(f"{to}: {output.count(len(found.values), 'value')} ({found.precision})")
-    else:
-        for value in found.values.tolist():
-            output.answer(f"{value:.7g}")
-        output.note(found.precision)
 
 
 def _stem(collection: Collection, item: str) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from blindsight.cli import metadata, options, output
+from blindsight.cli import files, metadata, options, output, pixels
 from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json, Name, Where
 from blindsight.errors import InvalidArgument
 from blindsight.runtime.printable import rfc3339
@@ -33,6 +34,12 @@ ByOrder = Annotated[
 Reverse = Annotated[bool, typer.Option("--reverse", help="The last ones first.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="Of the item.", show_default=False)]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Of the items.", show_default=False)]
+To = Annotated[
+    Path | None,
+    typer.Option(
+        "-o", "--output", metavar="FILE", help="Write it there instead, as .npy.", show_default=False
+    ),
+]
 Remove = Annotated[
     list[str] | None,
     typer.Option("--remove", metavar="KEY", help="A key that they lose.", show_default=False),
@@ -91,6 +98,30 @@ def show(name: Name, item: Id, address: Address = DEFAULT_ADDRESS, as_json: Json
     pairs += [("size", output.size(found.size_bytes) if found.size_bytes else ""), ("remark", found.remark)]
     pairs += [(key, metadata.shown(value)) for key, value in found.metadata.items()]
     output.show(output.facts([(what, value) for what, value in pairs if value]))
+
+
+@app.command("vector")
+def show_vector(
+    name: Name, item: Id, to: To = None, address: Address = DEFAULT_ADDRESS, as_json: Json = False
+) -> None:
+    """Show the vector of an item, as it can be told from its encrypted columns: rounded."""
+    if to is not None:
+        if to.suffix.lower() != pixels.NUMPY:
+            raise InvalidArgument(f"a vector goes to an array: got {to.name or to}, want {pixels.NUMPY}")
+        files.require_writable(to)
+    with options.vault(address) as vault, output.spinner(f"decrypting the vector of {item}"):
+        found = vault.collection(name).vector(item)
+    if to is not None:
+        files.write(to, pixels.encode(found.values, to))
+    if as_json:
+        written = {"file": str(to)} if to is not None else {"values": found.values.tolist()}
+        output.document({"id": item, "dimension": len(found.values), "precision": found.precision, **written})
+    elif to is not None:
+        output.answer(f"{to}: {output.count(len(found.values), 'value')} ({found.precision})")
+    else:
+        for value in found.values.tolist():
+            output.answer(f"{value:.7g}")
+        output.note(found.precision)
 
 
 @app.command("count")

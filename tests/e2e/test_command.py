@@ -505,12 +505,31 @@ def test_ids_must_match_the_rows(blind, vectors, matrix, tmp_path):
     assert done.stderr == "blindsight: error: 2 ids for 500 rows, want one id for each row\n"
 
 
-@pytest.mark.parametrize("arguments", [["x.jpg", "--vectors", "x.npy"], []])
-def test_a_search_wants_either_a_photo_or_vectors(blind, vectors, arguments):
+@pytest.mark.parametrize(
+    ("arguments", "got"),
+    [
+        (["x.jpg", "--vectors", "x.npy"], "several kinds of queries, want one of"),
+        (["x.jpg", "--like", "x"], "several kinds of queries, want one of"),
+        ([], "nothing to look for, want"),
+    ],
+)
+def test_a_search_wants_one_kind_of_query(blind, vectors, arguments, got):
     done = blind("search", vectors, *arguments, code=2)
-    assert done.stderr == (
-        "blindsight: error: nothing to look for, want IMAGE..., --like ID or --vectors FILE.npy\n"
-    )
+    assert done.stderr.startswith(f"blindsight: error: {got} IMAGE..., --like ID")
+    assert done.stderr.count("\n") == 1
+
+
+def test_what_is_like_an_item_and_its_vector(blind, filled, folder, tmp_path):
+    (hits,) = json.loads(blind("search", filled, str(folder / "coffee.jpg"), "-k", "1", "--json").stdout)[
+        "results"
+    ]
+    like = json.loads(blind("search", filled, "--like", hits[0]["id"], "-k", "2", "--json").stdout)
+    assert hits[0]["id"] not in [hit["id"] for hit in like["results"][0]]
+    blind("items", "vector", filled, hits[0]["id"], "-o", str(tmp_path / "v.npy"))
+    shown = json.loads(blind("items", "vector", filled, hits[0]["id"], "--json").stdout)
+    np.testing.assert_allclose(np.load(tmp_path / "v.npy"), shown["values"], rtol=1e-6)
+    refused = blind("items", "vector", filled, hits[0]["id"], "-o", str(tmp_path / "v.png"), code=2)
+    assert "want .npy" in refused.stderr
 
 
 def test_photos_and_vectors_do_not_mix(blind, vectors, filled, folder, matrix):

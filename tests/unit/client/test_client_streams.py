@@ -30,11 +30,13 @@ class Keyholder(keyholder_pb2_grpc.KeyholderServiceServicer):
         self.planes = lambda request: iter(())
 
     def GetCollection(self, request, context):
-        about = pb.Collection(name=request.name, metric=pb.METRIC_COSINE, dimension=3)
+        about = pb.Collection(name=request.name, scheme=pb.SCHEME_CKKS, metric=pb.METRIC_COSINE, dimension=3)
         return pb.GetCollectionResponse(collection=about)
 
     def ListCollections(self, request, context):
-        return pb.ListCollectionsResponse(collections=[pb.Collection(name="newer", metric=99)])
+        return pb.ListCollectionsResponse(
+            collections=[pb.Collection(name="newer", scheme=pb.SCHEME_CKKS, metric=99)]
+        )
 
     def Ingest(self, requests, context):
         yield from self.ingest(requests, context)
