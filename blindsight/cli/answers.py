@@ -242,6 +242,22 @@ class Items(TypedDict):
     next: str | None
 
 
+class VectorOfItem(TypedDict):
+    """The vector of an item, as it can be told from its encrypted columns.
+
+    Attributes:
+        precision: what is lost of its values.
+        values: without -o.
+        file: with -o.
+    """
+
+    id: str
+    dimension: int
+    precision: str
+    values: NotRequired[list[float]]
+    file: NotRequired[str]
+
+
 class ItemCount(TypedDict):
     """The number of items."""
 
@@ -661,6 +677,7 @@ ANSWERS: dict[str, Any] = {
     "repack": Repacked,
     "items list": Items,
     "items show": ItemDocument,
+    "items vector": VectorOfItem,
     "items count": ItemCount,
     "items set": Updated,
     "jobs list": Imports,

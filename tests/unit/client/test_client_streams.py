@@ -15,6 +15,7 @@ from blindsight import errors
 from blindsight.client import StoredPhoto
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
+from blindsight.rpc.keyholder.v1.common_pb2 import SCHEME_CKKS
 from blindsight.runtime import request_ids, status, transfer
 
 SERVICE = "blindsight.keyholder.v1.KeyholderService"
@@ -30,12 +31,12 @@ class Keyholder(keyholder_pb2_grpc.KeyholderServiceServicer):
         self.planes = lambda request: iter(())
 
     def GetCollection(self, request, context):
-        about = pb.Collection(name=request.name, scheme=pb.SCHEME_CKKS, metric=pb.METRIC_COSINE, dimension=3)
+        about = pb.Collection(name=request.name, scheme=SCHEME_CKKS, metric=pb.METRIC_COSINE, dimension=3)
         return pb.GetCollectionResponse(collection=about)
 
     def ListCollections(self, request, context):
         return pb.ListCollectionsResponse(
-            collections=[pb.Collection(name="newer", scheme=pb.SCHEME_CKKS, metric=99)]
+            collections=[pb.Collection(name="newer", scheme=SCHEME_CKKS, metric=99)]
         )
 
     def Ingest(self, requests, context):
