@@ -10,10 +10,9 @@ from typing import Any
 
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from blindsight.errors import InvalidArgument, Unavailable
-from blindsight.runtime import logs
+from blindsight.runtime import logs, reflection
 from blindsight.runtime.channels import KEEPALIVE_SECONDS, server_options
 from blindsight.runtime.health import LIVENESS, READINESS
 from blindsight.runtime.interceptors import RequestInterceptor
@@ -86,9 +85,7 @@ class Server:
         self._health = health.aio.HealthServicer()
         register(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection(
-            (*names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
-        )
+        reflection.enable((*names, health.SERVICE_NAME), self._server)
 
     async def start(self, address: str, *, insecure: bool = False) -> str:
         """Binds and starts to serve, live but not ready; returns the address with the port that was bound.
