@@ -147,6 +147,7 @@ class Damage(Record[pb.Damage]):
     """A part of a collection that is not as it was written.
 
     Attributes:
+        part: what is damaged; an unnamed item is one whose id is lost with its record.
         name: name of the segment, id of the item, or handle of the unnamed item in hex; else empty.
         message: what is wrong with it, as human-readable text.
     """
