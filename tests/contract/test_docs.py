@@ -12,9 +12,10 @@ DOCUMENTS = sorted(
         *(ROOT / "docs").rglob("*.md"),
         *(ROOT / "deploy").rglob("*.md"),
         *ROOT.glob("services/**/*.md"),
+        *ROOT.glob("examples/*/*.md"),
     ]
 )
-TOPS = "blindsight|services|protos|deploy|tests|bench|demo|docs|tools|requirements"
+TOPS = "blindsight|services|protos|examples|deploy|tests|bench|demo|docs|tools|requirements"
 
 
 def text_of(document):

@@ -1,0 +1,79 @@
+"""The clients of `examples`, run as their readers run them: packages from their lock, real services."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from support.photos import small_photo
+from support.services import Services
+
+import blindsight
+
+ROOT = Path(__file__).parents[2]
+INSTALL_SECONDS = 240
+
+
+def run(*command: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, check=False, cwd=folder, capture_output=True, text=True, timeout=INSTALL_SECONDS
+    )
+
+
+def lacking(message: str) -> None:
+    """Skips the test; where CI is set, it fails."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of examples/node beside the contract, with its packages."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        lacking("no node or no npm: apt-get install nodejs npm")
+    root = tmp_path_factory.mktemp("examples")
+    ignore = shutil.ignore_patterns("node_modules")
+    shutil.copytree(ROOT / "examples" / "node", root / "examples" / "node", ignore=ignore)
+    (root / "protos").symlink_to(ROOT / "protos")
+    folder = root / "examples" / "node"
+    installed = run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", folder=folder)
+    if installed.returncode:
+        lacking(f"npm installed no packages: {installed.stderr[-500:]}")
+    return folder
+
+
+@pytest.mark.timeout(INSTALL_SECONDS + 120)
+def test_the_client_in_javascript_stores_finds_and_fetches(
+    services: Services, node: Path, tmp_path: Path
+) -> None:
+    photos = [tmp_path / f"{number}.png" for number in range(3)]
+    for number, photo in enumerate(photos):
+        photo.write_bytes(small_photo(number))
+    command = ("node", "client.js", services.address(), "from node")
+    first = run(*command, *photos, folder=node)
+    assert (first.returncode, first.stderr) == (0, "")
+    lines = first.stdout.splitlines()
+    assert [line.split(": ")[1].split()[0] for line in lines[:3]] == ["OUTCOME_STORED"] * 3
+    assert lines[3] == "1.0000 0.png"
+    assert lines[-1] == f"original of 0.png: {len(small_photo(0))} bytes, image/png"
+    with blindsight.connect(services.address()) as vault:
+        album = vault.collection("from node")
+        assert {item.id for item in album.items()} == {line.split()[-1] for line in lines[:3]}
+        assert album.get(lines[0].split()[-1]).data == small_photo(0)
+    again = run(*command, photos[1], folder=node)
+    assert again.stdout.startswith(
+        f"{photos[1]}: OUTCOME_DUPLICATE as {lines[1].split()[-1]}\n1.0000 1.png\n"
+    )
+
+
+@pytest.mark.timeout(INSTALL_SECONDS + 120)
+def test_the_client_in_javascript_says_why_it_cannot(services: Services, node: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.png").write_bytes(b"")
+    refused = run("node", "client.js", services.address(), " of spaces ", tmp_path / "empty.png", folder=node)
+    assert refused.returncode == 1
+    assert len(refused.stderr.splitlines()) == 1
+    assert "want" in refused.stderr
