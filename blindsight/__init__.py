@@ -15,6 +15,7 @@ never do.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from blindsight.runtime.channels import KEEPALIVE_SECONDS
 
 if TYPE_CHECKING:
     from blindsight.client import Vault
+    from blindsight.errors import Unavailable
 
 __version__ = "0.1.0"
 __all__ = ["DEFAULT_ADDRESS", "__version__", "connect", "request_id"]
@@ -38,6 +40,8 @@ def connect(
     timeout_seconds: float = 10.0,
     keepalive_seconds: float = KEEPALIVE_SECONDS,
     retry_seconds: float = RETRY_SECONDS,
+    wait_seconds: float = 0.0,
+    away: Callable[[Unavailable], None] | None = None,
 ) -> Vault:
     """Opens a vault at a keyholder's address; see `blindsight.client.connect`."""
     vault: Vault = _client().connect(
@@ -45,6 +49,8 @@ def connect(
         timeout_seconds=timeout_seconds,
         keepalive_seconds=keepalive_seconds,
         retry_seconds=retry_seconds,
+        wait_seconds=wait_seconds,
+        away=away,
     )
     return vault
 

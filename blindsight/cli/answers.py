@@ -292,6 +292,8 @@ class Found(TypedDict):
         report: path of the page of --report.
         query_visible_to_server: whether the server saw the numbers of the queries.
         quarantined_items: number of items that were not ranked, since their vectors were lost.
+        metric: of the scores.
+        higher_is_better: whether a higher score is a better one.
         results: hits by query, best first.
     """
 
@@ -299,6 +301,8 @@ class Found(TypedDict):
     report: NotRequired[str]
     query_visible_to_server: bool
     quarantined_items: int
+    metric: str
+    higher_is_better: bool
     results: list[list[HitDocument]]
     timings_seconds: Seconds
 

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperArgument, TyperOption
 
 import blindsight
+from blindsight.cli import output
 
 if TYPE_CHECKING:
     from blindsight.client import Vault
@@ -67,5 +68,7 @@ DEFAULT_ADDRESS = blindsight.DEFAULT_ADDRESS
 @contextmanager
 def vault(address: str) -> Iterator[Vault]:
     """Opens a vault while the block runs."""
-    with blindsight.connect(address) as opened:
+    with output.spinner("connecting to the keyholder") as say:
+        opened = blindsight.connect(address, away=lambda error: say(error.message))
+    with opened:
         yield opened

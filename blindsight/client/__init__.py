@@ -1,4 +1,4 @@
-"""The SDK for the owner of a vault, synchronous and typed.
+"""The SDK for the owner of a vault, typed; synchronous, and for asyncio as `AsyncVault`.
 
     import blindsight
 
@@ -36,6 +36,7 @@ from blindsight.wire.listing import Item, ItemPage, Updated
 from blindsight.wire.search import Hit, KeypointAgreement, MatchDrawing, SearchTimings
 
 if TYPE_CHECKING:
+    from blindsight.client.asynchronous import AsyncCollection, AsyncImport, AsyncVault
     from blindsight.client.combining import Combination, CombineInput
     from blindsight.client.imaging import (
         Difference,
@@ -54,6 +55,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Alarm",
+    "AsyncCollection",
+    "AsyncImport",
+    "AsyncVault",
     "CheckProgress",
     "Collection",
     "CollectionInfo",
@@ -107,7 +111,7 @@ __all__ = [
 
 # Modules with the names of `__all__` that are imported on first use.
 _LATER = (
-    *("client.imaging", "client.combining", "client.imports", "client.verifying"),
+    *("client.asynchronous", "client.imaging", "client.combining", "client.imports", "client.verifying"),
     *("wire.imaging", "wire.combine", "wire.imports", "wire.verify"),
 )
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import grpc
@@ -44,6 +45,51 @@ def request_id(name: str | None = None) -> Iterator[str]:
         yield request_ids.current.get()
     finally:
         request_ids.current.reset(token)
+
+
+class Calls:
+    """The streams that a caller has open, so that another thread can cancel them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: set[Any] = set()
+        self.cancelled = False
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Has the calls of the block, and of copies of its context, be among these."""
+        token = _current.set(self)
+        try:
+            yield
+        finally:
+            _current.reset(token)
+
+    @contextmanager
+    def having(self, call: Any) -> Iterator[None]:
+        """Has a call among these while the block runs."""
+        with self._lock:
+            self._open.add(call)
+            cancelled = self.cancelled
+        if cancelled:
+            call.cancel()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._open.discard(call)
+
+    def cancel(self) -> None:
+        """Cancels these calls, and those that still come."""
+        with self._lock:
+            self.cancelled = True
+            calls = list(self._open)
+        for call in calls:
+            call.cancel()
+
+
+# Of who can cancel nothing but all calls of its connection, as a synchronous caller.
+_NOBODY = Calls()
+_current: ContextVar[Calls] = ContextVar("calls", default=_NOBODY)
 
 
 class _Details(NamedTuple):
@@ -115,7 +161,8 @@ class Connection:
                     return attempt()
                 except grpc.RpcError as error:
                     again = is_lost(error) if safe else never_began(error)
-                    pause = backoff.pause_in_time() if again and not self._closed else None
+                    over = self._closed or _current.get().cancelled
+                    pause = backoff.pause_in_time() if again and not over else None
                     if pause is None:
                         raised = from_rpc_error(error, PEER)
                         raised.metadata.setdefault("request_id", name)
@@ -200,7 +247,8 @@ def answers(call: Any, *, expects: type[Response]) -> Iterator[Response]:  # noq
         grpc.RpcError: if the call fails.
     """
     try:
-        yield from call
+        with _current.get().having(call):
+            yield from call
     finally:
         # Also when the caller stops reading, or Ctrl-C ends the wait.
         call.cancel()

@@ -27,7 +27,7 @@ from blindsight.errors import BlindsightError, DataLoss, InvalidArgument, NotFou
 from blindsight.packing.tiling import CHANNELS, MAX_PIXELS
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime import transfer
-from blindsight.wire.collections import CheckProgress, CollectionInfo, Deletion, RepackProgress
+from blindsight.wire.collections import METRIC, CheckProgress, CollectionInfo, Deletion, RepackProgress
 from blindsight.wire.items import FileHeader, ItemVector, OriginalHeader, PlanesHeader
 from blindsight.wire.listing import (
     CountRequest,
@@ -687,7 +687,12 @@ class Collection:
                 raise calls.incomplete("search")
             timings = SearchTimings.from_message(last.timings)
             return SearchAnswer(
-                results, timings, last.query_visible_to_server, tuple(drawings), last.quarantined_items
+                results,
+                timings,
+                last.query_visible_to_server,
+                tuple(drawings),
+                last.quarantined_items,
+                METRIC.from_message(last.metric) or "cosine",
             )
 
         return self._connection.repeat(attempt)

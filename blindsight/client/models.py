@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from blindsight.wire.collections import CheckProgress, RepackProgress
+from blindsight.wire.collections import CheckProgress, Metric, RepackProgress
 from blindsight.wire.ingest import IngestCounts, Outcome
 from blindsight.wire.search import Hit, MatchDrawing, SearchProgress, SearchTimings
 
@@ -79,6 +79,7 @@ class SearchAnswer:
         query_visible_to_server: whether the server saw the numbers of the queries.
         quarantined_items: number of items that were not ranked, since their vectors were lost; see
             `Collection.check`.
+        metric: of the scores: "cosine", "dot", "euclidean" (squared distance) or "squared-cosine" (distance).
     """
 
     results: list[list[Hit]]
@@ -86,6 +87,12 @@ class SearchAnswer:
     query_visible_to_server: bool = False
     drawings: tuple[MatchDrawing, ...] = ()
     quarantined_items: int = 0
+    metric: Metric = "cosine"
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a higher score is a better one; hits of embedder sift are in the order of their inliers."""
+        return self.metric in ("cosine", "dot")
 
     def warnings(self, collection: str) -> list[str]:
         """Returns what the answer lacks, as human-readable lines; usually none.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+import time
 from collections.abc import Sequence
 from functools import partial
 from types import TracebackType
@@ -18,7 +19,7 @@ from blindsight.client.collection import UNARY_SECONDS, Collection
 from blindsight.client.inputs import natural, text
 from blindsight.errors import InvalidArgument, Unavailable
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
-from blindsight.runtime.backoff import RETRY_SECONDS
+from blindsight.runtime.backoff import RETRY_SECONDS, Backoff
 from blindsight.runtime.channels import (
     KEEPALIVE_SECONDS,
     LEAST_KEEPALIVE_SECONDS,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
         OperationInput,
         PictureInput,
     )
-    from blindsight.client.imports import Import
+    from blindsight.client.imports import AwayCallback, Import
     from blindsight.client.verifying import VerifyInput
     from blindsight.wire.common import ImageMode
     from blindsight.wire.imaging import Border, DifferenceMode
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from blindsight.wire.verify import Verification
 
 ADDRESS_VARIABLE = "BLINDSIGHT_ADDRESS"
+_NOT_READY = "not ready"
 _SERVICE = pb.DESCRIPTOR.services_by_name["KeyholderService"].full_name
 
 
@@ -57,8 +59,10 @@ def connect(
     timeout_seconds: float = 10.0,
     keepalive_seconds: float = KEEPALIVE_SECONDS,
     retry_seconds: float = RETRY_SECONDS,
+    wait_seconds: float = 0.0,
+    away: AwayCallback | None = None,
 ) -> Vault:
-    """Opens a vault, and checks that its keyholder is ready.
+    """Opens a vault, and checks that its keyholder is ready; waits for one that is starting.
 
     Args:
         address: HOST:PORT; None: the variable BLINDSIGHT_ADDRESS, else 127.0.0.1:7420.
@@ -67,6 +71,8 @@ def connect(
             its calls raise Unavailable.  Long calls are not affected: the keyholder answers pings meanwhile.
         retry_seconds: how long the keyholder may be away, to restart, before calls raise Unavailable.
             Until then calls are repeated, if they are idempotent or had not begun.
+        wait_seconds: how long to wait for a keyholder where none answers yet.
+        away: called whenever the keyholder was not ready, before the next attempt.
 
     Raises:
         InvalidArgument: if the address is not HOST:PORT, or the keepalive not between a second and a day.
@@ -81,7 +87,7 @@ def connect(
         )
     channel = grpc.insecure_channel(target, options=client_options(keepalive_seconds, MAX_ANSWER_BYTES))
     try:
-        _check_health(channel, target, timeout_seconds)
+        _wait_until_ready(channel, target, timeout_seconds, (retry_seconds, wait_seconds), away)
     except BaseException:
         channel.close()
         raise
@@ -481,6 +487,31 @@ def _check_address(address: str) -> None:
         raise InvalidArgument(f"address {address!r}, want HOST:PORT")
 
 
+def _wait_until_ready(
+    channel: grpc.Channel,
+    address: str,
+    timeout_seconds: float,
+    patience_seconds: tuple[float, float],
+    away: AwayCallback | None,
+) -> None:
+    """Checks the keyholder's health, again and again while it is starting, and while none answers."""
+    starting, absent = patience_seconds
+    waiting = {True: Backoff(max(starting, absent)), False: Backoff(absent)}
+    while True:
+        try:
+            _check_health(channel, address, timeout_seconds)
+        except Unavailable as error:
+            there = error.metadata.get("state") == _NOT_READY
+            pause = waiting[there].pause_in_time()
+            if pause is None:
+                raise
+            if away is not None:
+                away(error)
+            time.sleep(pause)
+        else:
+            return
+
+
 def _check_health(channel: grpc.Channel, address: str, timeout_seconds: float) -> None:
     stub: Any = health_pb2_grpc.HealthStub(channel)  # sets its methods in __init__, unknown to type checkers
     try:
@@ -492,4 +523,6 @@ def _check_health(channel: grpc.Channel, address: str, timeout_seconds: float) -
             f"no keyholder answers at {address}; start one with `blindsight up --data DIR`"
         ) from None
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
-        raise Unavailable(f"the keyholder at {address} is not serving: it is starting or stopping")
+        raise Unavailable(
+            f"the keyholder at {address} is not serving: it is starting or stopping", state=_NOT_READY
+        )

@@ -308,7 +308,7 @@ RESULTS = {
     **TIMES,
 }
 PICTURES = {"progress.*": TOLD, "result.*": OWN}
-SEARCHED = {"progress.*": TOLD, "hits.*": OWN, "drawing.*": OWN, "timings.*": TOLD}
+SEARCHED = {"progress.*": TOLD, "hits.*": OWN, "drawing.*": OWN, "timings.*": TOLD, "metric": TOLD}
 # A deletion has no batch: how far the log goes, nothing else says.
 LOG = {
     "log.sequence": SAID,

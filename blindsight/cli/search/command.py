@@ -132,6 +132,8 @@ def as_document(answer: SearchAnswer, page: Path | None = None) -> dict[str, obj
     return {
         **({"report": str(page)} if page is not None else {}),
         "query_visible_to_server": answer.query_visible_to_server,
+        "metric": answer.metric,
+        "higher_is_better": answer.higher_is_better,
         "quarantined_items": answer.quarantined_items,
         "results": [[_document(hit) for hit in hits] for hits in answer.results],
         "timings_seconds": {name: round(value, 6) for name, value in answer.timings.seconds().items()},

@@ -20,6 +20,7 @@ from blindsight.packing.columns import Floats
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto import tasks
 from blindsight.trusted.crypto.pool import Crypto
+from blindsight.trusted.similarity import linear
 from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.trusted.vault.items import Items, keys_of
 from blindsight.wire.scores import Progress
@@ -85,6 +86,11 @@ class Recognition:
     def query_visible_to_server(self) -> bool:
         """Whether the query is visible to the evaluator, as in the search for candidates."""
         return self._candidates.query_visible_to_server
+
+    @property
+    def metric(self) -> linear.Metric:
+        """The metric of the scores, by which candidates are chosen."""
+        return self._candidates.metric
 
     @property
     def progress(self) -> asyncio.Queue[Progress]:

@@ -124,6 +124,11 @@ class Search:
         self.progress: asyncio.Queue[Progress] = asyncio.Queue(1)
         self._scorer = scorer
 
+    @property
+    def metric(self) -> linear.Metric:
+        """The metric of the scores."""
+        return self._collection.config.metric
+
     async def photos(self, photos: AsyncIterator[bytes]) -> AsyncIterator[list[Hit] | MatchDrawing]:
         """Yields the matches of each photo, best first.
 

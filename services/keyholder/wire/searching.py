@@ -13,6 +13,7 @@ from blindsight.errors import InvalidArgument, InvalidVector, ResourceExhausted
 from blindsight.packing.columns import Floats
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime.transfer import MAX_MESSAGE_BYTES, announced, grouped
+from blindsight.wire.collections import METRIC
 from blindsight.wire.items import FileHeader
 from blindsight.wire.scores import Progress
 from blindsight.wire.search import Hit, SearchProgress, SearchTimings
@@ -133,6 +134,7 @@ def closed(answer: M, search: Search | Recognition, started: float) -> M:
             timings=timings(search.timings).to_message(),
             query_visible_to_server=search.query_visible_to_server,
             quarantined_items=search.quarantined,
+            metric=METRIC.to_message(search.metric.value),
         )
     )
     return answer
