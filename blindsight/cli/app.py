@@ -20,6 +20,7 @@ from blindsight.cli import (
     check,
     collections,
     combine,
+    completion,
     examples,
     filtering,
     ingest,
@@ -99,6 +100,7 @@ app.add_typer(listing.app, name="items", rich_help_panel=COLLECTIONS)
 app.command("repack", rich_help_panel=COLLECTIONS)(items.repack)
 app.command("schemes", rich_help_panel=COMPARISONS)(schemes.schemes)
 app.command("schema", rich_help_panel=SCRIPTS)(schema.schema)
+app.command("completion", rich_help_panel=SCRIPTS)(completion.completion)
 app.command("compare-schemes", rich_help_panel=COMPARISONS)(compare.compare_schemes)
 
 
@@ -147,8 +149,9 @@ def run(arguments: Sequence[str]) -> int:
     sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - until the end
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     as_json = JSON in arguments
+    completion.prepare()
     try:
-        code = app(arguments, prog_name="blindsight", standalone_mode=False)
+        code = app(arguments, prog_name=completion.PROGRAM, standalone_mode=False)
         sys.stdout.flush()
     except KeyboardInterrupt:
         code = INTERRUPTED

@@ -28,6 +28,7 @@ class MetricName(StrEnum):
     SQUARED_COSINE = "squared-cosine"
 
 
+NewName = Annotated[str, typer.Argument(metavar="NAME", help="Of the collection.", show_default=False)]
 Scheme = Annotated[
     str,
     typer.Option(
@@ -76,7 +77,7 @@ Size = Annotated[
 
 @app.command("create")
 def create(
-    name: Name,
+    name: NewName,
     scheme: Scheme = "ckks",
     parameter_set: ParameterSet = None,
     embedder: Embedder = "descriptor",

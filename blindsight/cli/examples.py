@@ -87,6 +87,10 @@ EXAMPLES: dict[str, Sequence[str]] = {
     "schemes": ("blindsight schemes", "blindsight schemes --json"),
     "compare-schemes": ("blindsight compare-schemes ~/Pictures --images 100 --report which",),
     "schema": ("blindsight schema", "blindsight schema collection list"),
+    "completion": (
+        "blindsight completion bash > blindsight.bash",
+        "blindsight completion fish > ~/.config/fish/completions/blindsight.fish",
+    ),
     "jobs list": ("blindsight jobs list",),
     "jobs show": ("blindsight jobs show 5d0c8a1b",),
     "jobs watch": ("blindsight jobs watch 5d0c8a1b",),

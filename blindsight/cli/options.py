@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperArgument, TyperOption
 
 import blindsight
-from blindsight.cli import output
+from blindsight.cli import completion, output
 
 if TYPE_CHECKING:
     from blindsight.client import Vault
@@ -47,7 +47,15 @@ Address = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON document on standard output.")]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The collection.", show_default=False)]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="The collection.",
+        show_default=False,
+        autocompletion=completion.collections,
+    ),
+]
 
 Where = Annotated[
     str | None,

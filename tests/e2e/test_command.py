@@ -626,6 +626,18 @@ def test_what_cannot_be_verified_is_one_line(blind, faces, vectors, folder, argu
     assert done.stderr.count("\n") == 1
 
 
+# --- completion --------------------------------------------------------------------------------
+
+
+def test_names_of_collections_are_completed_and_none_that_a_shell_would_run(made, services, filled):
+    for name in ("phones", "phone $(touch here)", "phone;x"):
+        made(name)
+    words = {"_BLINDSIGHT_COMPLETE": "complete_bash", "COMP_WORDS": "blindsight search ph", "COMP_CWORD": "2"}
+    assert run(address=services.address, **words).stdout.split() == ["phones", filled]
+    away = run(address="127.0.0.1:1", **words)
+    assert (away.stdout, away.stderr) == ("\n", "")
+
+
 # --- status, terminals, interruptions ----------------------------------------------------------
 
 

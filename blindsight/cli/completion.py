@@ -1,0 +1,69 @@
+"""`blindsight completion`: scripts by which shells complete commands, options and names of collections."""
+
+from __future__ import annotations
+
+import os
+import re
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from blindsight.cli import output
+
+PROGRAM = "blindsight"
+# Set by the scripts, which run the command itself to learn what may come next.
+VARIABLE = f"_{PROGRAM.upper()}_COMPLETE"
+# Of a question for names: a key was pressed.
+_PATIENCE_SECONDS = 1.0
+# Shells evaluate what they are offered.
+_HARMLESS = re.compile(r"[\w][\w.-]*")
+
+
+class Shell(StrEnum):
+    """The shells that there is a script for."""
+
+    BASH = "bash"
+    ZSH = "zsh"
+    FISH = "fish"
+
+
+ShellName = Annotated[Shell, typer.Argument(metavar="SHELL", help="bash, zsh or fish.", show_default=False)]
+
+
+def completion(shell: ShellName) -> None:
+    """Print a script that lets a shell complete commands, options and names of collections by the tab key.
+
+    bash, in ~/.bashrc: eval "$(blindsight completion bash)"
+
+    zsh, in ~/.zshrc after compinit: eval "$(blindsight completion zsh)"
+
+    fish: blindsight completion fish > ~/.config/fish/completions/blindsight.fish
+    """
+    from typer.completion import get_completion_script
+
+    script = get_completion_script(prog_name=PROGRAM, complete_var=VARIABLE, shell=shell.value)
+    for line in script.splitlines():
+        output.answer(line)
+
+
+def prepare() -> None:
+    """Lets Typer answer a script that asks what may come next; it has left that out with its own options."""
+    if VARIABLE in os.environ:
+        from typer.completion import completion_init
+
+        completion_init()
+
+
+def collections(context: typer.Context, incomplete: str) -> list[str]:
+    """Returns names of collections that begin so; none if no keyholder answers at once."""
+    import blindsight
+    from blindsight.errors import BlindsightError
+
+    patience = {"timeout_seconds": _PATIENCE_SECONDS, "retry_seconds": _PATIENCE_SECONDS}
+    try:
+        with blindsight.connect(context.params.get("address"), **patience) as vault:
+            names = [one.name for one in vault.collections()]
+    except BlindsightError:
+        return []
+    return [name for name in names if name.startswith(incomplete) and _HARMLESS.fullmatch(name)]
