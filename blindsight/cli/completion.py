@@ -40,7 +40,8 @@ def completion(shell: ShellName) -> None:
 
     fish: blindsight completion fish > ~/.config/fish/completions/blindsight.fish
     """
-    from typer.completion import get_completion_script
+    # What Typer's own options would call; it has no public name.
+    from typer.completion import get_completion_script  # type: ignore[attr-defined]
 
     script = get_completion_script(prog_name=PROGRAM, complete_var=VARIABLE, shell=shell.value)
     for line in script.splitlines():
@@ -50,7 +51,7 @@ def completion(shell: ShellName) -> None:
 def prepare() -> None:
     """Lets Typer answer a script that asks what may come next; it has left that out with its own options."""
     if VARIABLE in os.environ:
-        from typer.completion import completion_init
+        from typer.completion import completion_init  # type: ignore[attr-defined]
 
         completion_init()
 
