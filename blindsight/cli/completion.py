@@ -61,9 +61,10 @@ def collections(context: typer.Context, incomplete: str) -> list[str]:
     import blindsight
     from blindsight.errors import BlindsightError
 
-    patience = {"timeout_seconds": _PATIENCE_SECONDS, "retry_seconds": _PATIENCE_SECONDS}
     try:
-        with blindsight.connect(context.params.get("address"), **patience) as vault:
+        with blindsight.connect(
+            context.params.get("address"), timeout_seconds=_PATIENCE_SECONDS, retry_seconds=_PATIENCE_SECONDS
+        ) as vault:
             names = [one.name for one in vault.collections()]
     except BlindsightError:
         return []
