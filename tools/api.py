@@ -35,7 +35,8 @@ HEAD = """# API reference
 The gRPC services of a keyholder, package `blindsight.keyholder.v1`, for clients in any language. Their
 contract is in `protos/blindsight/keyholder/v1`. A keyholder also serves `grpc.health.v1.Health` and
 `grpc.reflection.v1.ServerReflection`, so that `grpcurl` and others need no file.
-[examples/node](../examples/node/README.md) is a client in JavaScript; from Python use the SDK.
+[examples/node](../examples/node/README.md) is a client in JavaScript, and
+[examples/java](../examples/java/README.md) one in Java; from Python use the SDK.
 
 - A message to a keyholder has at most 4 MiB. Its answers have at most 64 MiB; many clients take 4 MiB unless
   they are told to take more.
