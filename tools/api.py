@@ -22,6 +22,9 @@ from google.protobuf.descriptor_pb2 import (
 )
 from grpc_tools import protoc
 
+from blindsight import errors
+from blindsight.runtime.status import CODES
+
 ROOT = Path(__file__).parents[1]
 PROTOS = ROOT / "protos"
 PAGE = ROOT / "docs" / "api.md"
@@ -114,7 +117,7 @@ def page(all_contracts: Sequence[FileDescriptorProto]) -> str:
     by_name = {Path(one.name).stem: one for one in all_contracts if one.package == PACKAGE}
     if by_name.keys() != set(FILES):
         raise SystemExit(f"contracts {sorted(by_name)}, want {sorted(FILES)}")
-    parts = [HEAD]
+    parts = [HEAD, *_reasons()]
     for name in FILES:
         contract, comments = by_name[name], Comments(by_name[name])
         for place, service in enumerate(contract.service):
@@ -126,6 +129,16 @@ def page(all_contracts: Sequence[FileDescriptorProto]) -> str:
         for place, enum in enumerate(contract.enum_type):
             parts += _enum(enum, place, comments)
     return "\n".join(parts)
+
+
+def _reasons() -> Iterator[str]:
+    """Yields the reasons of failed calls, with what the tree of errors says of them."""
+    told = dict(re.findall(r"── (\w+) +(\S.*)$", errors.__doc__ or "", re.MULTILINE))
+    told[errors.BlindsightError.__name__] = "a fault of the service, whose log has more"
+    yield "## Reasons of failed calls\n\n| reason | gRPC code | |\n| --- | --- | --- |"
+    for error, code in CODES.items():
+        yield f"| `{error.reason}` | {code.name} | {told[error.__name__]} |"
+    yield ""
 
 
 def _service(service: ServiceDescriptorProto, place: int, comments: Comments) -> Iterator[str]:
