@@ -190,8 +190,8 @@ def _photos(
 def _identified(sources: list[Source], ids: list[str]) -> list[Source]:
     from blindsight.client import vectors
 
-    vectors.check_ids(ids, len(sources))
-    return [replace(source, id=item_id) for source, item_id in zip(sources, ids, strict=True)]
+    named = vectors.checked_ids(ids, len(sources))
+    return [replace(source, id=item_id) for source, item_id in zip(sources, named, strict=True)]
 
 
 def _bulk(

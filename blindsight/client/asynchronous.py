@@ -21,10 +21,10 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
+from blindsight.client.arguments import text
 from blindsight.client.calls import Calls
 from blindsight.client.collection import Collection
 from blindsight.client.imports import Import
-from blindsight.client.inputs import text
 from blindsight.client.vault import Vault, connect
 from blindsight.errors import InvalidArgument
 from blindsight.runtime.backoff import RETRY_SECONDS

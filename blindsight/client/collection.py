@@ -9,7 +9,7 @@ from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from blindsight.client import calls, inputs, uploads
+from blindsight.client import arguments, calls, inputs, uploads
 from blindsight.client.calls import Connection
 from blindsight.client.inputs import Inputs, QueryInput, Values
 from blindsight.client.items import Filters, filter_of, ids_of, metadata_of
@@ -56,6 +56,7 @@ DEFAULT_K = 5
 _MOST_DELETED = 10_000
 
 
+@arguments.checked
 class Collection:
     """A handle on a collection by name; creating one makes no call.
 
@@ -65,7 +66,7 @@ class Collection:
     def __init__(self, connection: Connection, name: str) -> None:
         self._connection = connection
         self._stub = connection.keyholder
-        self.name = inputs.text("collection name", name)
+        self.name = arguments.text("collection name", name)
 
     def __repr__(self) -> str:
         return f"Collection({self.name!r})"
@@ -213,7 +214,7 @@ class Collection:
 
         rows = vectors.as_matrix(matrix)
         if ids is not None:
-            vectors.check_ids(ids, len(rows))
+            ids = vectors.checked_ids(ids, len(rows))
         about = self.describe()
         vectors.check(rows, dimension=about.dimension, nonzero=about.metric == "cosine")
         of_all = metadata if isinstance(metadata, Mapping) else None
@@ -366,7 +367,7 @@ class Collection:
         return self._connection.repeat(lambda: self._get(id))
 
     def _get(self, id: str) -> Original:  # noqa: A002 - as above
-        request = pb.GetOriginalRequest(collection=self.name, id=inputs.text("id", id))
+        request = pb.GetOriginalRequest(collection=self.name, id=id)
         messages = calls.answers(self._stub.GetOriginal(request), expects=pb.GetOriginalResponse)
         header = OriginalHeader.from_message(_header_of(id, next(messages, None)))
         data = _whole(messages, header, header.size_bytes, "the original", transfer.MAX_PHOTO_BYTES)
@@ -387,7 +388,7 @@ class Collection:
         return self._connection.repeat(lambda: self._get_planes(id))
 
     def _get_planes(self, id: str) -> npt.NDArray[np.uint8]:  # noqa: A002 - as above
-        request = pb.GetPlanesRequest(collection=self.name, id=inputs.text("id", id))
+        request = pb.GetPlanesRequest(collection=self.name, id=id)
         messages = calls.answers(self._stub.GetPlanes(request), expects=pb.GetPlanesResponse)
         header = PlanesHeader.from_message(_header_of(id, next(messages, None)))
         limit = MAX_PIXELS * max(CHANNELS)
@@ -438,8 +439,7 @@ class Collection:
             NotFound: if there is no such collection.
             InvalidArgument: if the token is none of a list in this order.
         """
-        size = inputs.natural("page size", page_size)
-        asked = ListRequest(self.name, filter_of(where), size, page_token, order, descending)
+        asked = ListRequest(self.name, filter_of(where), page_size, page_token, order, descending)
         request = asked.to_message()
         answer = self._connection.repeat(lambda: self._stub.ListItems(request, timeout=UNARY_SECONDS))
         return ItemPage.from_message(answer)
@@ -460,7 +460,7 @@ class Collection:
         Raises:
             NotFound: if there is no such collection or item.
         """
-        request = pb.GetItemRequest(collection=self.name, id=inputs.text("id", id))
+        request = pb.GetItemRequest(collection=self.name, id=id)
         answer = self._connection.repeat(lambda: self._stub.GetItem(request, timeout=UNARY_SECONDS))
         return Item.from_message(answer.item)
 
@@ -473,7 +473,7 @@ class Collection:
             NotFound: if there is no such collection or item, or the item has no vector.
             DataLoss: if storage has damaged or lost what it is read from.
         """
-        request = pb.GetVectorRequest(collection=self.name, id=inputs.text("id", id))
+        request = pb.GetVectorRequest(collection=self.name, id=id)
         answer = self._connection.repeat(lambda: self._stub.GetVector(request, timeout=UNARY_SECONDS))
         with transfer.answer_of(calls.PEER):
             return ItemVector.from_message(answer)
@@ -511,7 +511,7 @@ class Collection:
         """
         wanted, passing = ids_of(ids) if ids is not None else [], filter_of(where)
         _require_one_of(wanted, passing)
-        given, removed = metadata_of(set), tuple(inputs.text("key", key) for key in remove)
+        given, removed = metadata_of(set), tuple(arguments.text("key", key) for key in remove)
         updated, unknown = 0, list[str]()
         for group in list(transfer.grouped(wanted, _size_of_id)) or [[]]:
             request = UpdateRequest(self.name, tuple(group), passing, given, removed).to_message()
@@ -632,15 +632,14 @@ class Collection:
         *,
         draw: bool = False,
     ) -> pb.SearchHeader:
-        skipped = inputs.natural("offset", offset) if offset else 0
         return SearchHeader(
             self.name,
-            inputs.natural("k", k),
+            k,
             threshold,
             visible,
             draw,
             where=filter_of(where),
-            offset=skipped,
+            offset=offset,
         ).to_message()
 
     def _search(

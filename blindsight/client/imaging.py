@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from blindsight.client import calls, inputs
+from blindsight.client.arguments import several
 from blindsight.client.calls import Connection
 from blindsight.client.sources import Source
 from blindsight.errors import DataLoss, InvalidArgument
@@ -164,7 +165,8 @@ def filtered(
         DataLoss: if the answer is not complete, or does not match its digest.
         BlindsightError: the error that the keyholder raised.
     """
-    listed = [operations] if isinstance(operations, str) else operations
+    wanted = "an operation, or a list of them"
+    listed = [operations] if isinstance(operations, str) else several("operations", operations, wanted)
     header = FilterHeader(
         tuple(map(_operation, listed)), scheme, border or None, colours, _stored(image), key_bits
     )

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
-from blindsight.client import calls
+from blindsight.client import arguments, calls
 from blindsight.client.calls import Connection
 from blindsight.client.models import IngestItem
 from blindsight.client.sources import Source
@@ -37,6 +37,7 @@ _TOGETHER = 64
 _PAGE = 1000
 
 
+@arguments.checked
 class Import:
     """A handle on a bulk ingest by id; creating one makes no call.
 

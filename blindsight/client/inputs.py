@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import io
-import operator
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from blindsight.client import kinds, sources
+from blindsight.client.arguments import text
 from blindsight.client.sources import Source
 from blindsight.errors import BlindsightError, InvalidArgument, InvalidImage, ResourceExhausted
 
@@ -135,34 +135,6 @@ def queries(images: QueryInput | Sequence[QueryInput]) -> list[Source]:
     if not several:
         raise InvalidArgument("no photo to look for, want at least one")
     return [single(one) for one in several]
-
-
-def text(what: str, value: Any) -> str:
-    """Returns a name or an id.
-
-    Raises:
-        InvalidArgument: if it is no text, or none that UTF-8 can write.
-    """
-    if not isinstance(value, str):
-        raise InvalidArgument(f"{what} is of type {type(value).__name__}, want text")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidArgument(f"{what} is no UTF-8 text from character {error.start} on") from None
-    return value
-
-
-def natural(what: str, value: Any) -> int:
-    """Returns a number from 1 up.
-
-    Raises:
-        InvalidArgument: if it is none, or beyond 32 bits.
-    """
-    if not isinstance(value, SupportsIndex):
-        raise InvalidArgument(f"{what} is of type {type(value).__name__}, want a whole number")
-    if not 0 < (number := operator.index(value)) < 1 << 32:
-        raise InvalidArgument(f"{what} is {number}, want 1 to {(1 << 32) - 1}")
-    return number
 
 
 def load(source: Source) -> bytes:

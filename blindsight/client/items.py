@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from blindsight.client import inputs, where
+from blindsight.client import where
+from blindsight.client.arguments import text
 from blindsight.client.inputs import Values
 from blindsight.errors import InvalidArgument
 from blindsight.wire.metadata import (
@@ -45,11 +46,7 @@ def metadata_of(values: Values | None) -> Metadata | None:
     Raises:
         InvalidArgument: if they are none.
     """
-    if not values:
-        return None
-    if not isinstance(values, Mapping):
-        raise InvalidArgument(f"metadata of type {type(values).__name__}, want keys and values")
-    return Metadata(checked(values))
+    return Metadata(checked(values)) if values is not None and len(values) else None
 
 
 def ids_of(ids: str | Iterable[str]) -> list[str]:
@@ -60,4 +57,4 @@ def ids_of(ids: str | Iterable[str]) -> list[str]:
     """
     if not isinstance(ids, Iterable):
         raise InvalidArgument(f"ids of type {type(ids).__name__}, want texts")
-    return [inputs.text("id", one) for one in ([ids] if isinstance(ids, str) else ids)]
+    return [text("id", one) for one in ([ids] if isinstance(ids, str) else ids)]

@@ -14,9 +14,9 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import blindsight
+from blindsight.client.arguments import checked
 from blindsight.client.calls import Connection
 from blindsight.client.collection import UNARY_SECONDS, Collection
-from blindsight.client.inputs import natural, text
 from blindsight.errors import InvalidArgument, Unavailable
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime.backoff import RETRY_SECONDS, Backoff
@@ -53,6 +53,7 @@ _NOT_READY = "not ready"
 _SERVICE = pb.DESCRIPTOR.services_by_name["KeyholderService"].full_name
 
 
+@checked
 def connect(
     address: str | None = None,
     *,
@@ -94,6 +95,7 @@ def connect(
     return Vault(Connection(channel, retry_seconds), target)
 
 
+@checked
 class Vault:
     """A vault with an open connection to its keyholder; also a context manager.  Use `blindsight.connect`."""
 
@@ -158,12 +160,12 @@ class Vault:
             scheme=scheme,
             parameter_set=parameter_set or "",
             embedder=embedder,
-            dimension=_natural("dimension", dimension),
+            dimension=dimension or 0,
             metric=metric or None,
-            expected_size=_natural("expected_size", expected_size),
+            expected_size=expected_size or 0,
             max_norm=max_norm or 0.0,
             channels=channels or "",
-            size=_natural("size", size),
+            size=size or 0,
         )
         create = partial(self._stub.CreateCollection, request.to_message(), timeout=UNARY_SECONDS)
         answer = self._connection.repeat(create, safe=False)
@@ -185,7 +187,7 @@ class Vault:
         Raises:
             NotFound: if there is no such collection; one that is damaged is deleted.
         """
-        request = pb.DeleteCollectionRequest(name=text("collection name", name))
+        request = pb.DeleteCollectionRequest(name=name)
         self._connection.repeat(lambda: self._stub.DeleteCollection(request), safe=False)
 
     def accept_rollback(self, name: str) -> Rollback:
@@ -197,7 +199,7 @@ class Vault:
             NotFound: if there is no such collection.
             DataLoss: if storage's state was never written, or storage has lost the collection.
         """
-        request = pb.AcceptRollbackRequest(name=text("collection name", name))
+        request = pb.AcceptRollbackRequest(name=name)
         return Rollback.from_message(self._connection.repeat(lambda: self._stub.AcceptRollback(request)))
 
     def acknowledge_alarms(self, status: VaultStatus) -> int:
@@ -287,8 +289,8 @@ class Vault:
 
         header = CombineHeader(
             scheme=scheme,
-            key_bits=_natural("key_bits", key_bits),
-            weights=tuple(_weights(weights or ())),
+            key_bits=key_bits or 0,
+            weights=tuple(_weights(weights or [])),
             colours=colours,
             insecure_small_keys=insecure_small_keys,
         )
@@ -374,9 +376,9 @@ class Vault:
         header = DiffHeader(
             scheme=scheme or "",
             mode=mode,
-            threshold=threshold,
+            threshold=threshold or 0,
             colours=colours,
-            key_bits=_natural("key_bits", key_bits),
+            key_bits=key_bits or 0,
             server_views=server_views,
         )
         return imaging.difference(self._connection, a, b, header, progress)
@@ -464,10 +466,6 @@ class Vault:
         request = pb.GetStatusRequest()
         ask = partial(self._stub.GetStatus, request, timeout=UNARY_SECONDS)
         return VaultStatus.from_message(self._connection.repeat(ask))
-
-
-def _natural(name: str, value: int | None) -> int:
-    return 0 if value is None else natural(name, value)
 
 
 def _weights(weights: Sequence[int]) -> list[int]:

@@ -21,7 +21,7 @@ def is_pipe(path: Path) -> bool:
         return True
     try:
         mode = path.stat().st_mode
-    except OSError:
+    except (OSError, ValueError):  # of a NUL in it
         return False
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 

@@ -108,6 +108,8 @@ def checked(values: Mapping[Any, Any]) -> dict[str, Value]:
     Raises:
         InvalidArgument: if a key or a value is none, or if they are too many or too long.
     """
+    if not isinstance(values, Mapping):
+        raise InvalidArgument(f"metadata of type {type(values).__name__}, want keys and values")
     if len(values) > MOST_KEYS:
         raise InvalidArgument(f"metadata of {len(values)} keys, want at most {MOST_KEYS}")
     kept = {checked_key(key): _checked(key, value) for key, value in values.items()}

@@ -202,7 +202,7 @@ def test_an_unseen_crop_finds_its_photo(blind, filled, tmp_path):
     done = blind("search", filled, str(tmp_path / "crop.png"), "-k", "3", "--json")
     document = json.loads(done.stdout)
     said = {"query_visible_to_server": False, "quarantined_items": 0, "warnings": []}
-    assert document.keys() == said.keys() | {"results", "timings_seconds"}
+    assert document.keys() == said.keys() | {"results", "timings_seconds", "metric", "higher_is_better"}
     assert {name: document[name] for name in said} == said
     [found] = document["results"]
     assert len(found) == 3

@@ -55,7 +55,7 @@ async def test_photos_go_in_are_listed_found_changed_and_deleted(services: Servi
         assert {where for _, where in seen} == {threading.get_ident()}
         answer = await album.search(small_photo(3), k=1, where="n > 1")
         assert (answer.results[0][0].id, answer.metric, answer.higher_is_better) == ("p3", "cosine", True)
-        assert [item.id async for item in album.items("n < 3", page_size=2)] == ["p0", "p1", "p2"]
+        assert [item.id async for item in album.items("n < 3", order="id", page_size=2)] == ["p0", "p1", "p2"]
         assert (await album.get("p4")).data == small_photo(4)
         assert (await album.update("p4", set={"n": 40})).updated == 1
         assert await album.count("n = 40") == 1
@@ -101,7 +101,7 @@ async def test_an_iteration_that_is_not_read_to_its_end_leaves_nothing_behind(se
     async with AsyncVault(services.address()) as vault:
         album = await vault.create_collection("begun", embedder="pixels", dimension=64)
         await album.ingest(FILES)
-        async for item in album.items(page_size=3):
+        async for item in album.items(order="id", page_size=3):
             assert item.id == "p0"
             break
         assert await album.count() == len(FILES)

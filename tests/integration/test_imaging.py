@@ -167,7 +167,7 @@ REFUSED = {
         {},
         "the kernel would overflow: magnitudes of its weights sum to 9e+06",
     ),
-    "no scheme": ("box:3", {"scheme": "rot13"}, "scheme 'rot13', want one of bfv, ckks"),
+    "no scheme": ("box:3", {"scheme": "rot13"}, "scheme 'rot13', want one of ckks, bfv"),
     "no border": ("box:3", {"border": "wrap"}, "border 'wrap', want one of reflect, constant, replicate"),
     "a vector": ([[1, 2, 3]], {}, "kernel of shape [3], want rows and columns"),
     "rows of several lengths": ([[[1, 2], [1]]], {}, "kernel that is not a matrix of numbers"),
@@ -257,7 +257,7 @@ DIFF_REFUSED = {
     "scheme": (
         (CAMERA, CAMERA),
         {"scheme": "rot13"},
-        "scheme 'rot13', want one of bfv, ckks, paillier, scramble",
+        "scheme 'rot13', want one of ckks, bfv, paillier, scramble",
     ),
     "mode": ((CAMERA, CAMERA), {"mode": "xor"}, "mode 'xor', want one of signed, absolute, threshold"),
     "threshold": ((CAMERA, CAMERA), {"threshold": 255}, "threshold of 255, want 0 to 254"),

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from blindsight.client.vectors import MAX_BLOCK_ROWS, as_matrix, blocks, check, check_ids
+from blindsight.client.vectors import MAX_BLOCK_ROWS, as_matrix, blocks, check, checked_ids
 from blindsight.errors import InvalidArgument, InvalidVector
 from blindsight.runtime.transfer import CHUNK_BYTES
 
@@ -112,8 +112,8 @@ def test_a_mapped_file_is_not_read_at_once(tmp_path):
 )
 def test_ids_that_do_not_name_the_rows_are_refused(ids, said):
     with pytest.raises(InvalidArgument, match=said):
-        check_ids(ids, 3)
+        checked_ids(ids, 3)
 
 
 def test_good_ids_are_taken():
-    check_ids(["a", "ü" * 128, "c"], 3)
+    checked_ids(["a", "ü" * 128, "c"], 3)

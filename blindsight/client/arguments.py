@@ -1,0 +1,202 @@
+"""Checks of the arguments of the SDK's methods: a wrong type is one clear error, before anything is sent.
+
+A parameter of one name means the same in every method, so its check stands here once.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import wraps
+from types import MappingProxyType
+from typing import Any, SupportsFloat, SupportsIndex, TypeVar
+
+from blindsight.errors import InvalidArgument
+from blindsight.wire.collections import VaultStatus
+
+Checked = TypeVar("Checked")
+# Takes the name of a parameter and its value; returns the value as it is used.
+_Check = Callable[[str, Any], Any]
+
+
+def text(what: str, value: Any) -> str:
+    """Returns a name or an id.
+
+    Raises:
+        InvalidArgument: if it is no text, or none that UTF-8 can write.
+    """
+    if not isinstance(value, str):
+        raise _of_type(what, value, "text")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"{what} is no UTF-8 text from character {error.start} on") from None
+    return value
+
+
+def natural(what: str, value: Any) -> int:
+    """Returns a number from 1 up.
+
+    Raises:
+        InvalidArgument: if it is none, or beyond 32 bits.
+    """
+    if not 0 < (number := _whole(what, value)) < 1 << 32:
+        raise InvalidArgument(f"{what} is {number}, want 1 to {(1 << 32) - 1}")
+    return number
+
+
+def number(what: str, value: Any) -> float:
+    """Returns a finite number.
+
+    Raises:
+        InvalidArgument: if it is none, or not finite.
+    """
+    if isinstance(value, str | bytes | bytearray) or not isinstance(value, SupportsFloat | SupportsIndex):
+        raise _of_type(what, value, "a number")
+    try:
+        made = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidArgument(f"{what} of type {type(value).__name__} is no finite number") from None
+    if not math.isfinite(made):
+        raise InvalidArgument(f"{what} is {made}, want a finite number")
+    return made
+
+
+def several(what: str, value: Any, wanted: str) -> list[Any]:
+    """Returns the members of a list, a tuple or an array.
+
+    Raises:
+        InvalidArgument: if it is none, such as a single text.
+    """
+    if isinstance(value, str | bytes | bytearray | memoryview) or not isinstance(value, Iterable):
+        raise _of_type(what, value, wanted)
+    try:
+        return list(value)
+    except TypeError:  # an array of one number
+        raise _of_type(what, value, wanted) from None
+
+
+def _whole(what: str, value: Any) -> int:
+    if not isinstance(value, SupportsIndex):
+        raise _of_type(what, value, "a whole number")
+    try:
+        return operator.index(value)
+    except TypeError:  # an array that has the method
+        raise _of_type(what, value, "a whole number") from None
+
+
+def _count(what: str, value: Any) -> int:
+    if not 0 <= (found := _whole(what, value)) < 1 << 32:
+        raise InvalidArgument(f"{what} is {found}, want 0 to {(1 << 32) - 1}")
+    return found
+
+
+def _flag(what: str, value: Any) -> bool:
+    if not isinstance(value, bool) and type(value).__name__ != "bool":  # numpy's is another
+        raise _of_type(what, value, "True or False")
+    return bool(value)
+
+
+def _callback(what: str, value: Any) -> Any:
+    if not callable(value):
+        raise _of_type(what, value, "a function")
+    return value
+
+
+def _finite(what: str, value: Any) -> Any:
+    number(what, value)
+    return value  # some are whole numbers
+
+
+def _duration(what: str, value: Any) -> float:
+    if (seconds := number(what, value)) < 0:
+        raise InvalidArgument(f"{what} is {value}, want 0 or more")
+    return seconds
+
+
+def _keys(what: str, value: Any) -> list[str]:
+    return [text("key", key) for key in several(what, value, "a list of keys")]
+
+
+def _status(what: str, value: Any) -> VaultStatus:
+    if not isinstance(value, VaultStatus):
+        raise _of_type(what, value, "that which `status` returned")
+    return value
+
+
+def _mapping(what: str, value: Any) -> Mapping[Any, Any]:
+    if not isinstance(value, Mapping):
+        raise _of_type(what, value, "keys and values")
+    return value
+
+
+def _rows_of_metadata(what: str, value: Any) -> Any:
+    return (
+        value if isinstance(value, Mapping) else several(what, value, "keys and values, or a list of those")
+    )
+
+
+def _optional(check: _Check) -> _Check:
+    return lambda what, value: None if value is None else check(what, value)
+
+
+_FLAGS = (
+    *("planes", "upsert", "any", "query_visible_to_server", "draw", "descending", "repair", "encrypted"),
+    *("insecure_small_keys", "server_views"),
+)
+CHECKS: MappingProxyType[str, _Check] = MappingProxyType(
+    {
+        **dict.fromkeys(_FLAGS, _flag),
+        **dict.fromkeys(("id", "import_id"), text),
+        "name": lambda _, value: text("collection name", value),
+        "request_id": _optional(text),
+        "address": _optional(text),
+        "remove": _keys,
+        "status": _status,
+        "set": _optional(_mapping),
+        "metadata": _optional(_rows_of_metadata),
+        "weights": _optional(lambda what, value: several(what, value, "a list of whole numbers")),
+        "inputs": lambda what, value: several(what, value, "a list of pictures or arrays"),
+        "ratio": number,
+        **dict.fromkeys(("scheme", "parameter_set", "embedder", "channels", "border"), _optional(text)),
+        **dict.fromkeys(("metric", "mode", "image_mode", "colours", "order", "page_token"), _optional(text)),
+        **dict.fromkeys(("k", "page_size", "scales", "side"), natural),
+        **dict.fromkeys(("octaves", "key_bits", "dimension", "expected_size", "size"), _optional(natural)),
+        **dict.fromkeys(("offset", "plane_halo"), _count),
+        **dict.fromkeys(("threshold", "max_norm"), _optional(_finite)),
+        **dict.fromkeys(("progress", "away"), _optional(_callback)),
+        **dict.fromkeys(("timeout_seconds", "keepalive_seconds", "retry_seconds", "wait_seconds"), _duration),
+    }
+)
+"""The checks of parameters by name; those that are not here are checked where they are used."""
+
+
+def checked(function: Checked) -> Checked:
+    """Returns a function, or a class with its public methods, whose arguments are checked by `CHECKS`."""
+    if isinstance(function, type):
+        for name, method in list(vars(function).items()):
+            if inspect.isfunction(method) and not name.startswith("_"):
+                setattr(function, name, checked(method))
+        return function
+    signature = inspect.signature(function)  # type: ignore[arg-type]
+    if not any(True for _ in _checks(signature.parameters)):
+        return function
+
+    @wraps(function)  # type: ignore[arg-type]
+    def call(*arguments: Any, **named: Any) -> Any:
+        bound = signature.bind(*arguments, **named)
+        for name, check in _checks(list(bound.arguments)):
+            bound.arguments[name] = check(name.replace("_", " "), bound.arguments[name])
+        return function(*bound.args, **bound.kwargs)  # type: ignore[operator]
+
+    return call  # type: ignore[return-value]
+
+
+def _checks(names: Any) -> Iterator[tuple[str, _Check]]:
+    return ((name, CHECKS[name]) for name in names if name in CHECKS)
+
+
+def _of_type(what: str, value: Any, wanted: str) -> InvalidArgument:
+    return InvalidArgument(f"{what} is of type {type(value).__name__}, want {wanted}")
