@@ -78,6 +78,17 @@ class Ready(TypedDict):
     workers: list[RunningWorker]
 
 
+class Stopped(TypedDict):
+    """What `down` found.
+
+    Attributes:
+        stopped: whether anything ran.
+    """
+
+    data: str
+    stopped: bool
+
+
 class Status(TypedDict):
     """The state of a vault.
 
@@ -663,6 +674,7 @@ class Compared(TypedDict):
 
 ANSWERS: dict[str, Any] = {
     "up": Ready,
+    "down": Stopped,
     "status": Status,
     "check": Checked,
     "backup": Backups,

@@ -79,6 +79,7 @@ def root(
 SERVICES, COLLECTIONS, COMPARISONS = "The services", "Photos and vectors", "Which scheme?"
 PICTURES, SCRIPTS = "Pictures that stay encrypted", "For scripts and shells"
 app.command("up", rich_help_panel=SERVICES)(up.up)
+app.command("down", rich_help_panel=SERVICES)(up.down)
 app.command("status", rich_help_panel=SERVICES)(status.status)
 app.command("check", rich_help_panel=SERVICES)(check.check)
 app.command("backup", rich_help_panel=SERVICES)(backup.backup)

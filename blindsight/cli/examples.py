@@ -7,15 +7,17 @@ from collections.abc import Sequence
 # By the words of the command; of `blindsight` alone the first steps.
 EXAMPLES: dict[str, Sequence[str]] = {
     "": (
-        "blindsight up --data vault &",
+        "blindsight up --data vault --detach",
         "blindsight collection create holiday",
         "blindsight ingest holiday ~/Pictures",
         "blindsight search holiday query.jpg",
     ),
     "up": (
         "blindsight up --data vault",
+        "blindsight up --data vault --detach",
         "blindsight up --data vault --workers 2 --passphrase-file secret",
     ),
+    "down": ("blindsight down --data vault",),
     "status": ("blindsight status", "blindsight status --acknowledge"),
     "check": ("blindsight check", "blindsight check holiday --repair"),
     "backup": (

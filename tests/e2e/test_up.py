@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.command import FEW_WORKERS, NO_BULK, Terminal, Up, run, started
+from support.command import FEW_WORKERS, NO_BULK, Shell, Terminal, Up, run, started
 from support.metrics import scrape, value
 from support.ports import free_ports
 from support.services import Services, wait_until
@@ -213,7 +214,8 @@ def test_a_second_signal_insists(home):
 def test_a_passphrase_that_is_typed_in_is_on_no_disk_and_in_no_environment(tmp_path):
     data = tmp_path / "data"
     typed = {"Passphrase: ": PASSPHRASE + "\n", "Once more: ": PASSPHRASE + "\n"}
-    terminal = Terminal("up", "--data", str(data), "--port", "0", answers=typed, **FEW_WORKERS)
+    asked = ("--ask-passphrase", "--port", "0")
+    terminal = Terminal("up", "--data", str(data), *asked, answers=typed, **FEW_WORKERS)
     output = terminal.wait_for("Ready at ")
     assert PASSPHRASE not in output  # not echoed
     assert not (data / "keyholder" / "passphrase").exists()
@@ -237,9 +239,77 @@ def test_a_passphrase_that_is_typed_in_is_on_no_disk_and_in_no_environment(tmp_p
     assert "the passphrase does not open" in shown.output
 
 
+def test_a_passphrase_that_nobody_can_be_asked_for_makes_no_keys(tmp_path):
+    done = run("up", "--data", str(tmp_path / "data"), "--port", "0", "--ask-passphrase")
+    assert done.returncode == 2
+    assert "there is no terminal to ask on: want --passphrase-file FILE" in done.stderr
+    assert list((tmp_path / "data" / "keyholder").iterdir()) == []
+
+
+def test_lines_that_were_pasted_behind_a_first_start_are_run_and_taken_for_no_passphrase(tmp_path):
+    """As of a README: what stands below is on the terminal before `up` has begun."""
+    lines = [
+        "blindsight up --data vault --port 0 --workers 0 --detach | tee address",
+        "export BLINDSIGHT_ADDRESS=$(cat address)",
+        "blindsight collection create pasted | grep -c Created",
+        "blindsight down --data vault",
+        "echo en''d",
+    ]
+    with Shell(["bash", "--norc", "--noprofile", "-i"], tmp_path, **FEW_WORKERS) as shell:
+        shown = shell.type("\n".join(lines) + "\n", until=r"(?m)^end\r", patience=110)
+    assert re.search(r"(?m)^1\r", shown), shown
+    assert re.search(r"(?m)^Stopped\.\r", shown), shown
+    assert "assphrase:" not in shown
+
+
+def test_a_detached_start_returns_when_all_is_ready_and_is_stopped_by_its_folder(tmp_path):
+    data = tmp_path / "data"
+    up = ("up", "--data", str(data), "--port", "0", *NO_BULK, "--detach")
+    started = run(*up, "--json", **FEW_WORKERS)  # ends although pipes of its output would stay open in others
+    assert started.returncode == 0, started.stderr
+    ready = json.loads(started.stdout)
+    try:
+        assert run("status", address=ready["address"]).returncode == 0
+        again = run(*up, **FEW_WORKERS)
+        assert (again.returncode, again.stdout) == (1, "")
+        assert "another `blindsight up` is running" in again.stderr
+        process = int(json.loads((data / "up.json").read_text())["process_id"])
+        assert os.getsid(process) == process
+    finally:
+        stopped = run("down", "--data", str(data), "--json")
+    assert json.loads(stopped.stdout) == {"data": str(data), "stopped": True}
+    for service in ready["services"].values():
+        assert not alive(service["process_id"])
+    assert not (data / "up.json").exists()
+    said = [json.loads(line)["message"] for line in (data / "log.jsonl").read_text().splitlines()]
+    assert said[-1] == "blindsight: stopped"
+    assert json.loads(run("down", "--data", str(data), "--json").stdout)["stopped"] is False
+
+
+def test_a_detached_start_that_fails_says_why_and_leaves_nothing_behind(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = run("up", "--data", str(tmp_path / "data"), "--port", port, "--detach", **FEW_WORKERS)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Address already in use" in done.stderr
+    (tmp_path / "secret").write_text("words of a test\n")
+    (tmp_path / "wrong").write_text("other words of it\n")
+    home = tmp_path / "keys" / "keyholder"
+    made = run("keys", "create", "-o", str(home / "keys.bsky"), "--passphrase-file", str(tmp_path / "secret"))
+    assert made.returncode == 0, made.stderr
+    up = ("up", "--data", str(tmp_path / "keys"), "--port", "0", "--passphrase-file", str(tmp_path / "wrong"))
+    done = run(*up, "--detach", "--json", **FEW_WORKERS)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the passphrase does not open" in json.loads(done.stderr.splitlines()[-1])["message"]
+    assert json.loads(run("down", "--data", str(tmp_path / "keys"), "--json").stdout)["stopped"] is False
+
+
 def test_two_different_answers_make_no_keys(tmp_path):
     typed = {"Passphrase: ": PASSPHRASE + "\n", "Once more: ": "something else\n"}
-    shown = Terminal("up", "--data", str(tmp_path / "data"), "--port", "0", answers=typed).close()
+    asked = ("--ask-passphrase", "--port", "0")
+    shown = Terminal("up", "--data", str(tmp_path / "data"), *asked, answers=typed).close()
     assert shown.returncode == 1
     assert "the two passphrases differ" in shown.output
     assert list((tmp_path / "data" / "keyholder").iterdir()) == []

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import re
 import selectors
 import signal
 import subprocess
@@ -194,6 +195,53 @@ def run_on_terminal(
 ) -> Shown:
     """Runs a command to its end on a terminal of its own."""
     return Terminal(*arguments, address=address, answers=answers, **extra).close()
+
+
+class Shell:
+    """An interactive shell on a terminal of its own, which finds the command.
+
+    Args:
+        command: the shell, with options by which it reads none of the user's settings.
+        home: the home, and the folder that it starts in.
+    """
+
+    def __init__(self, command: list[str], home: Path, **extra: str) -> None:
+        self._own, other = pty.openpty()
+        path = f"{Path(COMMAND).parent}:{os.environ['PATH']}"
+        plain = {"PATH": path, "HOME": str(home), "TERM": "dumb", "COLUMNS": "120", "PS1": "> "}
+        # A shell wants a terminal that controls it.
+        self._process = subprocess.Popen(
+            ["setsid", "--ctty", *command],
+            stdin=other,
+            stdout=other,
+            stderr=other,
+            env=environment(**plain, **extra),
+            cwd=home,
+        )
+        os.close(other)
+        self._seen = ""
+
+    def type(self, text: str, until: str, patience: float = PATIENCE_SECONDS) -> str:
+        """Types a text, and reads until a pattern appears; returns what appeared since the last time."""
+        os.write(self._own, text.encode())
+        deadline = time.monotonic() + patience
+        while not re.search(until, self._seen):
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._own, selectors.EVENT_READ)
+                selector.select(max(0.0, deadline - time.monotonic()))
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{until!r} did not appear in {self._seen!r}")
+            self._seen += os.read(self._own, 65536).decode("utf-8", "replace")
+        seen, self._seen = self._seen, ""
+        return seen
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        os.close(self._own)
 
 
 class Up:

@@ -48,10 +48,19 @@ def folders(data: Path, names: Iterable[str]) -> Iterator[dict[str, Path]]:
 
 
 @contextmanager
-def passphrase(keyholder: Path, given: Path | None) -> Iterator[Passphrase]:
-    """Provides the passphrase: the file given, else one generated before, else a prompt, else a new one.
+def passphrase(keyholder: Path, given: Path | None, *, ask: bool) -> Iterator[Passphrase]:
+    """Provides the passphrase: the file given, else one generated before, else a new one.
+
+    One that was chosen on a terminal is asked for there; a first start asks only if it is told to, since what
+    else was pasted to the terminal would be taken for the answer.
+
+    Args:
+        keyholder: the keyholder's folder.
+        given: path of the passphrase file.
+        ask: whether a first start asks for one.
 
     Raises:
+        InvalidArgument: if there is no terminal to ask on at the first start.
         KeyFileError: if there is a key file, but neither a passphrase file nor a terminal to ask on.
     """
     generated = keyholder / GENERATED_NAME
@@ -64,19 +73,24 @@ def passphrase(keyholder: Path, given: Path | None) -> Iterator[Passphrase]:
                 yield inherited
         else:
             yield Passphrase(str(path.resolve()))
-    elif output.interactive():
-        if not key_file.exists():
-            output.note("first start: choose the passphrase that seals the key set")
+    elif ask or key_file.exists():
+        _require_terminal(key_file)
         asked = keys.ask_passphrase(twice=not key_file.exists())
         with _in_memory(asked.reveal_secret()) as typed:
             yield typed
-    elif key_file.exists():
-        raise KeyFileError(f"{key_file} is sealed: want --passphrase-file FILE, or a terminal to ask on")
     else:
         keys.generate_passphrase(generated)
         whoever = f"anyone who has it and {key_file} can read the whole vault"
         output.note(f"generated a passphrase into {generated}; {whoever}")
         yield Passphrase(str(generated))
+
+
+def _require_terminal(key_file: Path) -> None:
+    if output.interactive():
+        return
+    if key_file.exists():
+        raise KeyFileError(f"{key_file} is sealed: want --passphrase-file FILE, or a terminal to ask on")
+    raise InvalidArgument("--ask-passphrase, and there is no terminal to ask on: want --passphrase-file FILE")
 
 
 @contextmanager

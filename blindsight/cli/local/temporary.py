@@ -15,7 +15,6 @@ from typing import NoReturn
 from blindsight.errors import Unavailable
 
 STOP_SECONDS = 60
-_PREFIX = "blindsight: error: "
 
 
 @contextmanager
@@ -71,7 +70,12 @@ def ended_by_sigterm() -> Iterator[None]:
 
 def _reason(process: subprocess.Popen[str]) -> str:
     said = process.stderr.read().strip().splitlines() if process.stderr else []
-    return said[-1].removeprefix(_PREFIX) if said else "see above"
+    if not said:
+        return "see above"
+    try:
+        return str(json.loads(said[-1])["message"])
+    except (ValueError, KeyError, TypeError):
+        return said[-1]
 
 
 def _wait(process: subprocess.Popen[str]) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from blindsight.cli import output
-from blindsight.cli.local import ports, setup
+from blindsight.cli.local import detaching, ports, running, setup
 from blindsight.cli.local.fleet import QUEUE, WORKER, ZONES, Fleet, Plan
 from blindsight.cli.local.keys import PassphraseFile
 from blindsight.cli.local.supervisor import Child
@@ -61,12 +62,18 @@ def up(
             show_default="a file in --data",
         ),
     ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Return when everything is ready; `blindsight down` stops it.")
+    ] = False,
+    ask_passphrase: Annotated[
+        bool, typer.Option("--ask-passphrase", help="At the first start, rather than make a passphrase.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Run keyholder, evaluator, storage and a worker until Ctrl-C or SIGTERM.
+    """Run keyholder, evaluator, storage and a worker until Ctrl-C, SIGTERM or `blindsight down`.
 
-    The first start creates the key set, and asks for a passphrase; without a terminal, or in the background,
-    it makes one and says where it is. Prints the keyholder's address when all of them are ready.
+    The first start creates the key set, and a passphrase, and says where they are. Prints the keyholder's
+    address when all of them are ready.
     """
     from blindsight.runtime.server import check_bind
     from blindsight.trusted.queue import require_scheme
@@ -81,13 +88,16 @@ def up(
     names = (*ZONES, QUEUE, WORKER)
     with (
         setup.folders(data, names) as folders,
-        setup.passphrase(folders["keyholder"], passphrase_file) as passphrase,
+        setup.passphrase(folders["keyholder"], passphrase_file, ask=ask_passphrase) as passphrase,
     ):
         setup.ensure_keys(folders["keyholder"], folders["storage"], passphrase)
         queue_url = queue or f"embedded:{folders[QUEUE] / _QUEUE_FILE_NAME}"
         plan = Plan(folders, address, insecure, passphrase, of_metrics, queue_url, workers)
         fleet = Fleet(plan, partial(_show, of_metrics), _report)
-        asyncio.run(fleet.until_stopped(partial(_announce, of_metrics, as_json=as_json)))
+        leave = detaching.detach(data.resolve()) if detach else None
+        with running.told(data.resolve()):
+            how = f"`blindsight down --data {shlex.quote(str(data))}`" if detach else "Ctrl-C"
+            asyncio.run(fleet.until_stopped(partial(_announce, of_metrics, how, leave, as_json=as_json)))
 
 
 def _show(of_metrics: Mapping[str, int], child: Child, seconds: float) -> None:
@@ -105,15 +115,48 @@ def _show(of_metrics: Mapping[str, int], child: Child, seconds: float) -> None:
     output.stderr().print(line, soft_wrap=True)
 
 
-def _announce(of_metrics: Mapping[str, int], children: Sequence[Child], *, as_json: bool) -> None:
-    """Prints the keyholder's address; as JSON also all services and workers."""
+def _announce(
+    of_metrics: Mapping[str, int],
+    how: str,
+    leave: Callable[[], None] | None,
+    children: Sequence[Child],
+    *,
+    as_json: bool,
+) -> None:
+    """Prints the keyholder's address; as JSON also all services and workers.
+
+    Args:
+        of_metrics: ports of metrics by name.
+        how: what stops everything.
+        leave: called when all is said; None: this process stays where it is.
+        children: services and workers.
+        as_json: whether to print JSON.
+    """
     address = next(child.address for child in children if child.recipe.name == "keyholder")
     if as_json:
         output.answer(json.dumps({"event": "ready", "address": address, **_running(of_metrics, children)}))
     else:
-        to_person = sys.stdout.isatty() and output.interactive()
-        output.answer(f"Ready at {address}. Ctrl-C stops everything." if to_person else address)
+        output.answer(f"Ready at {address}. {how} stops everything." if _to_person() else address)
     sys.stdout.flush()
+    if leave is not None:
+        leave()
+
+
+def _to_person() -> bool:
+    return all(stream is not None and stream.isatty() for stream in (sys.stdout, sys.stderr))
+
+
+def down(
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="That of `blindsight up`.")],
+    as_json: Json = False,
+) -> None:
+    """Stop what `blindsight up` runs on a data folder, and wait until it has ended."""
+    with output.spinner("stopping"):
+        stopped = running.stop(data)
+    if as_json:
+        output.document({"data": str(data), "stopped": stopped})
+    else:
+        output.answer("Stopped." if stopped else f"Nothing runs on {data}.")
 
 
 def _running(of_metrics: Mapping[str, int], children: Sequence[Child]) -> dict[str, Any]:
