@@ -115,7 +115,7 @@ def test_every_answer_in_json_and_no_other_has_a_schema(capsys):
 
 def test_the_schema_of_nothing_names_what_there_is(capsys):
     assert app.run(["schema", "collection"]) == 2
-    assert "no --json of 'collection', want one of up, status" in capsys.readouterr().err
+    assert "no --json of 'collection', want one of up, down, status" in capsys.readouterr().err
 
 
 def test_the_published_schema_is_of_the_records_as_they_are():
