@@ -569,11 +569,11 @@ def test_two_photos_are_verified_and_the_line_says_so(blind, folder, tmp_path):
     mirrored = tmp_path / "mirrored.png"
     photos.photo("coffee").transpose(0).save(mirrored)
     same = blind("verify", str(folder / "coffee.jpg"), str(mirrored)).stdout
-    assert same.startswith("verified: cosine distance 0.0")
-    assert "<= threshold 0.45 (default for photos, descriptor)" in same
+    assert same.startswith("near duplicate: cosine distance 0.0")
+    assert "<= threshold 0.24 (default for photos, descriptor)" in same
     other = blind("verify", str(folder / "coffee.jpg"), str(folder / "chelsea.jpg")).stdout
-    assert other.startswith("not verified: cosine distance ")
-    assert "> threshold 0.45" in other
+    assert other.startswith("no near duplicate: cosine distance ")
+    assert "> threshold 0.24" in other
     assert "total" not in other
     assert len(other.splitlines()) == 2
 
@@ -582,7 +582,7 @@ def test_a_photo_and_a_vector_are_verified_against_items(blind, filled, vectors,
     hit = hits(blind("search", filled, str(folder / "coffee.jpg"), "--json"))[0][0]
     given = ["verify", "--collection", filled, "--id", hit["id"]]
     assert json.loads(blind(*given, str(folder / "coffee.jpg"), "--json").stdout)["verified"] is True
-    assert blind(*given, str(folder / "chelsea.jpg")).stdout.startswith("not verified")
+    assert blind(*given, str(folder / "chelsea.jpg")).stdout.startswith("no near duplicate")
     assert "notes.txt: photo is not an image" in blind(*given, str(folder / "notes.txt"), code=2).stderr
     row = tmp_path / "row.npy"
     np.save(row, np.load(matrix)[7])

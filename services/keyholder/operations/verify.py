@@ -33,12 +33,12 @@ from services.keyholder.operations.scoring import Scorer, Timings
 from services.keyholder.operations.turns import Part
 from services.keyholder.operations.vectors import searchable
 
-# Measured with 23 of scikit-image's pictures at 320 pixels.  With embedder descriptor, photographs of
-# different things have a cosine of at most 0.52 (drawings and round things on black: up to 0.73), and the
-# same photo mirrored, grey, half as large, 1.3 times as bright, as JPEG of quality 30 or cropped by a tenth
-# at least 0.63.  A crop by a fifth or a turn by 5 degrees may be missed.  With embedder pixels, which does
-# not recognise crops and mirrored photos, unrelated pictures reach 0.58 and the other views 0.92.
-PHOTO_COSINE = 0.45
+# Near duplicates of photos are no farther apart than this, 1 - cosine.  With embedder descriptor none of 528
+# pairs of different scenes is, and the nearest is at 0.27; the same picture as JPEG of quality 10, half as
+# large, 1.3 times as bright, cropped by a tenth or turned by 3 degrees is at 0.21 at most
+# (bench/near_duplicates.py).  A crop by a fifth or a turn by 5 degrees may be missed.  Embedder pixels knows
+# neither crops nor turns.
+PHOTO_DISTANCE = 0.24
 # DeepFace's thresholds for the same person with Facenet's 128 values: cosine 0.40, Euclidean 10.
 FACENET_COSINE = 0.40
 FACENET_EUCLIDEAN = 10.0
@@ -105,7 +105,7 @@ def choose_threshold(given: float | None, metric: Metric, embedder: str) -> Thre
         value = FACENET_EUCLIDEAN**2 if euclidean else FACENET_COSINE
         return Threshold(value, "default for vectors: Facenet-128's in DeepFace")
     # Embedders give unit vectors: |a - b|^2 = 2 (1 - cos).
-    return Threshold(2 * PHOTO_COSINE if euclidean else PHOTO_COSINE, f"default for photos, {embedder}")
+    return Threshold(2 * PHOTO_DISTANCE if euclidean else PHOTO_DISTANCE, f"default for photos, {embedder}")
 
 
 def require_vectors_that_tell(embedder: str) -> None:
