@@ -57,6 +57,13 @@ Halo = Annotated[
     ),
 ]
 AnyFile = Annotated[bool, typer.Option("--any", help="Keep files that are no photos, too.")]
+Exif = Annotated[
+    bool,
+    typer.Option(
+        "--exif",
+        help="Keep time, camera and place of photos as metadata: taken, camera, latitude, longitude.",
+    ),
+]
 Bulk = Annotated[bool, typer.Option("--bulk", help="By way of the queue and its workers: for many photos.")]
 Detach = Annotated[bool, typer.Option("--detach", help="With --bulk: end when all are in the queue.")]
 RequestId = Annotated[
@@ -78,6 +85,7 @@ def ingest(
     item_id: ItemId = None,
     given: metadata.Set = None,
     told: metadata.File = None,
+    exif: Exif = False,
     upsert: Upsert = False,
     planes: Planes = False,
     halo: Halo = 0,
@@ -106,15 +114,15 @@ def ingest(
         raise InvalidArgument("--ids names the rows of --vectors, and there is none")
     if (detach or request_id) and not bulk:
         raise InvalidArgument("--detach and --request-id go with --bulk, which is missing")
-    if bulk and (planes or vectors is not None or not paths):
-        raise InvalidArgument("--bulk takes photos: want PATH..., without --vectors and --planes")
-    if bulk and (item_id or given or told or upsert):
-        raise InvalidArgument("--bulk takes photos as they are, without --id, --set, --metadata and --upsert")
-    said = _Said(item_id, metadata.parse(given), told, upsert, vectors, ids)
+    if exif and not paths:
+        raise InvalidArgument("--exif goes with photos, and --vectors has none")
+    if bulk and (planes or upsert or not paths):
+        raise InvalidArgument("--bulk takes photos: want PATH..., without --planes and --upsert")
+    said = _Said(item_id, metadata.parse(given), told, exif, upsert, vectors, ids)
     with options.vault(address) as vault:
         collection = vault.collection(name)
         if bulk and paths:
-            _bulk(collection, paths, request_id, any=any, detach=detach, as_json=as_json)
+            _bulk(collection, paths, said, request_id, any=any, detach=detach, as_json=as_json)
         elif paths:
             _answer(_photos(collection, paths, said, planes=planes, halo=halo, any=any), as_json=as_json)
         elif vectors is not None:
@@ -142,6 +150,7 @@ class _Said:
     item_id: str | None
     of_all: dict[str, Any]
     file: Path | None
+    exif: bool
     upsert: bool
     vectors: Path | None
     ids: Path | None
@@ -156,6 +165,29 @@ def _photos(
     halo: int,
     any: bool,  # noqa: A002 - as above
 ) -> IngestReport:
+    sources, rows, skipped = _taken(paths, said, any=any)
+    with _following(collection.name) as follow:
+        report = collection.ingest(
+            sources,
+            planes=planes,
+            plane_halo=halo,
+            vectors=rows,
+            metadata=said.of_all,
+            exif=said.exif,
+            upsert=said.upsert,
+            any=True,
+            progress=follow,
+        )
+    return replace(report, skipped=skipped)
+
+
+def _taken(
+    paths: list[str],
+    said: _Said,
+    *,
+    any: bool,  # noqa: A002 - as above
+) -> tuple[list[Source], Any, int]:
+    """Returns photos with what is said of each, their vectors, and how many files were skipped."""
     from blindsight.client.inputs import Sieve, expand
 
     sieve = Sieve(any=any)
@@ -173,18 +205,7 @@ def _photos(
         skipped = f" ({output.count(sieve.skipped, 'other file')} skipped)" if sieve.skipped else ""
         got = f"{output.count(len(rows), 'row')} in {said.vectors} for {output.count(len(sources), 'photo')}"
         raise InvalidArgument(f"{got}{skipped}, want one for each, in the same order")
-    with _following(collection.name) as follow:
-        report = collection.ingest(
-            sources,
-            planes=planes,
-            plane_halo=halo,
-            vectors=rows,
-            metadata=said.of_all,
-            upsert=said.upsert,
-            any=True,
-            progress=follow,
-        )
-    return replace(report, skipped=sieve.skipped)
+    return sources, rows, sieve.skipped
 
 
 def _identified(sources: list[Source], ids: list[str]) -> list[Source]:
@@ -197,20 +218,18 @@ def _identified(sources: list[Source], ids: list[str]) -> list[Source]:
 def _bulk(
     collection: Collection,
     paths: list[str],
+    said: _Said,
     request_id: str | None,
     *,
     any: bool,  # noqa: A002 - as above
     detach: bool,
     as_json: bool,
 ) -> None:
-    from blindsight.client.inputs import Sieve, expand
-
     known_as = request_id or uuid.uuid4().hex
-    sieve = Sieve(any=any)
-    sources, total = expand(paths, sieve)
+    sources, rows, skipped = _taken(paths, said, any=any)
     received = 0
     try:
-        with output.meter(f"sending to {collection.name}", total) as meter:
+        with output.meter(f"sending to {collection.name}", len(sources)) as meter:
 
             def on_sent(now: ImportInfo) -> None:
                 nonlocal received
@@ -221,9 +240,16 @@ def _bulk(
                 meter.update(received, remark=jobs.AWAY)
 
             job = collection.ingest_bulk(
-                sources, request_id=known_as, any=True, progress=on_sent, away=on_unavailable
+                sources,
+                request_id=known_as,
+                vectors=rows,
+                metadata=said.of_all,
+                exif=said.exif,
+                any=True,
+                progress=on_sent,
+                away=on_unavailable,
             )
-            job.skipped = sieve.skipped
+            job.skipped = skipped
     except (KeyboardInterrupt, Unavailable):
         output.note(f"cut off; the same command with --request-id {known_as} continues it")
         raise

@@ -89,6 +89,7 @@ class Collection:
         plane_halo: int = 0,
         vectors: npt.ArrayLike | None = None,
         metadata: Values | None = None,
+        exif: bool = False,
         upsert: bool = False,
         any: bool = False,  # noqa: A002 - as the command calls it
         progress: IngestCallback | None = None,
@@ -113,6 +114,8 @@ class Collection:
                 external needs them.
             metadata: of all photos: texts, numbers, true and false, lists of texts, times with a time zone;
                 what a `Photo` brings itself goes before.
+            exif: whether what EXIF says of photos is kept as metadata, where nothing else is said: `taken`
+                (a time; one without its offset counts as UTC), `camera`, `latitude` and `longitude`.
             upsert: whether a photo with the id of an item takes its place, file, vector and metadata at once;
                 otherwise it is a duplicate.
             any: whether files that are no photos are kept, too.
@@ -137,6 +140,7 @@ class Collection:
             halo=plane_halo,
             metadata=metadata_of(metadata),
             upsert=upsert,
+            exif=exif,
         )
         return replace(self._ingest(upload, progress), skipped=sieve.skipped)
 
@@ -154,6 +158,9 @@ class Collection:
         photos: Inputs,
         *,
         request_id: str | None = None,
+        vectors: npt.ArrayLike | None = None,
+        metadata: Values | None = None,
+        exif: bool = False,
         any: bool = False,  # noqa: A002 - as above
         progress: ImportCallback | None = None,
         away: AwayCallback | None = None,
@@ -167,7 +174,7 @@ class Collection:
             photos: as for `ingest`.
             request_id: idempotency key, up to 128 characters.  To continue a call that broke off, repeat it
                 with the same photos in the same order and the same key.  None: a new key.
-            any: as for `ingest`.
+            vectors, metadata, exif, any: as for `ingest`.
             progress: called when the keyholder has accepted a photo.
             away: called whenever the keyholder did not answer, before the next attempt.
 
@@ -180,9 +187,12 @@ class Collection:
         from blindsight.client import imports  # imported late, as in `Vault`
 
         sieve = inputs.Sieve(any=any)
-        sources, _ = inputs.expand(photos, sieve)
+        sources, total = inputs.expand(photos, sieve)
+        if vectors is not None:
+            sources = list(self._with_vectors(sources, total, vectors))
         known_as = request_id or uuid.uuid4().hex
-        job = imports.submit(self._connection, self.name, sources, known_as, progress, away)
+        submission = imports.Submission(self.name, known_as, sources, metadata_of(metadata), exif=exif)
+        job = imports.submit(self._connection, submission, progress, away)
         job.skipped = sieve.skipped
         return job
 

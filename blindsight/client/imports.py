@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from blindsight.client import arguments, calls
@@ -24,6 +25,7 @@ from blindsight.wire.imports import (
     ImportInfo,
     RemarkedItem,
 )
+from blindsight.wire.metadata import MOST_BYTES, Metadata, joined
 
 ImportCallback = Callable[[ImportInfo], None]
 AwayCallback = Callable[[Unavailable], None]
@@ -180,11 +182,27 @@ def listed(connection: Connection) -> list[ImportInfo]:
             return found
 
 
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What is to be queued.
+
+    Attributes:
+        collection: its name.
+        request_id: idempotency key.
+        metadata: of all photos; None: nothing.
+        exif: whether what cameras say of them is kept.
+    """
+
+    collection: str
+    request_id: str
+    sources: Iterable[Source]
+    metadata: Metadata | None = None
+    exif: bool = False
+
+
 def submit(
     connection: Connection,
-    collection: str,
-    sources: Iterable[Source],
-    request_id: str,
+    submission: Submission,
     progress: ImportCallback | None,
     away: AwayCallback | None,
 ) -> Import:
@@ -193,31 +211,34 @@ def submit(
     with calls.request_id() as name:
         pass  # one id for all attempts
     while True:
-        submission = _Submission(collection, request_id, sources)
+        attempt = _Attempt(submission)
         try:
             with calls.request_id(name):
-                for info in submission.run(connection.imports):
+                for info in attempt.run(connection.imports):
                     waiting.reset()
                     if progress is not None:
                         progress(info)
         except Unavailable as error:
-            error.metadata["request_id"] = request_id
-            if not isinstance(sources, Sequence):
+            error.metadata["request_id"] = submission.request_id
+            if not isinstance(submission.sources, Sequence):
                 raise  # an iterator cannot be read from its beginning again
             waiting.wait_after(error)
         else:
-            return Import(connection, submission.import_id, submission.unreadable)
+            return Import(connection, attempt.import_id, attempt.unreadable)
 
 
-class _Submission:
+class _Attempt:
     """One attempt to submit photos, as one stream.
 
     `_requests` runs in gRPC's sending thread, where it waits for the keyholder to say which photos it has.
     """
 
-    def __init__(self, collection: str, request_id: str, sources: Iterable[Source]) -> None:
-        self._header = ImportHeader(collection, request_id, says_end=True)
-        self._sources = sources
+    def __init__(self, submission: Submission) -> None:
+        self._header = ImportHeader(
+            submission.collection, submission.request_id, says_end=True, exif=submission.exif
+        )
+        self._sources = submission.sources
+        self._of_all = submission.metadata.values if submission.metadata is not None else {}
         self._answered = threading.Event()
         self._first_number: int | None = None
         self.import_id = ""
@@ -287,13 +308,20 @@ class _Submission:
                 name=source.name,
                 size_bytes=len(data),
                 sha256=transfer.digest(data),
+                id=source.id,
                 data=next(chunks, b""),  # another message would cost as much as these bytes
+                metadata=self._said(source),
+                vector=source.vector_bytes,
             )
             yield file, chunks
 
+    def _said(self, source: Source) -> Metadata | None:
+        return Metadata(joined(self._of_all, source.metadata)) if self._of_all or source.metadata else None
+
 
 def _size_bytes(files: list[ImportFile]) -> int:
-    return sum(len(one.data) for one in files)
+    said = sum(one.metadata is not None for one in files) * MOST_BYTES
+    return said + sum(len(one.data) + len(one.vector) for one in files)
 
 
 def _together(files: list[ImportFile]) -> pb.CreateImportRequest:

@@ -54,6 +54,11 @@ class Source:
     found: bool = False
     vector: npt.NDArray[Any] | None = field(default=None, compare=False)
 
+    @property
+    def vector_bytes(self) -> bytes:
+        """The vector as it is sent, float32 little-endian; empty for none."""
+        return b"" if self.vector is None else self.vector.astype("<f4").tobytes()
+
 
 # A path that was found, and why it is left out; empty if it is not.
 _Found = tuple[Path, str]

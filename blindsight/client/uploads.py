@@ -48,10 +48,11 @@ class PhotoUpload:
         halo: int = 0,
         metadata: Metadata | None = None,
         upsert: bool = False,
+        exif: bool = False,
     ) -> None:
         if not 0 <= halo <= MAX_HALO:
             raise InvalidArgument(f"halo of {halo} pixels, want 0 to {MAX_HALO}")
-        self._header = IngestHeader(collection, planes, halo, metadata, upsert)
+        self._header = IngestHeader(collection, planes, halo, metadata, upsert, exif)
         self._sources = enumerate(sources)
         self._pulling = threading.Lock()  # held during `next` of the caller's iterator, which may be slow
         self._lock = threading.Lock()
@@ -93,8 +94,8 @@ class PhotoUpload:
                     return
                 self._sent.append(position)
             said = Metadata(source.metadata) if source.metadata else None
-            vector = b"" if source.vector is None else source.vector.astype("<f4").tobytes()
-            file = replace(FileHeader.of(data, source.name), id=source.id, metadata=said, vector=vector)
+            of_data = FileHeader.of(data, source.name)
+            file = replace(of_data, id=source.id, metadata=said, vector=source.vector_bytes)
             yield pb.IngestRequest(file=file.to_message())
             for chunk in transfer.chunks(data):
                 yield pb.IngestRequest(chunk=chunk)

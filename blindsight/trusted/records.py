@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -119,7 +120,7 @@ class ItemMetadata:
             self.added_milliseconds,
             self.size_bytes,
             self.remark,
-            {key: _packed(value) for key, value in self.values.items()},
+            packed(self.values),
         ]
         while len(values) > 1 and not values[-1]:
             values.pop()
@@ -135,7 +136,7 @@ class ItemMetadata:
         try:
             values = json.loads(text)
             if len(values) == _METADATA_FIELDS:
-                values[-1] = {key: _unpacked(value) for key, value in values[-1].items()}
+                values[-1] = unpacked(values[-1])
             return cls(*values)
         except (ValueError, TypeError, AttributeError, OverflowError) as error:
             raise DataLoss("an item's metadata is damaged") from error
@@ -214,6 +215,16 @@ class PeerStatus:
     def __post_init__(self) -> None:
         if not _VERSION.fullmatch(self.version):
             raise DataLoss(f"its version is {len(self.version)} characters that are no version number")
+
+
+def packed(values: Values) -> dict[str, object]:
+    """Returns what an owner says of an item as JSON that keeps its types."""
+    return {key: _packed(value) for key, value in values.items()}
+
+
+def unpacked(values: Mapping[str, Any]) -> dict[str, Value]:
+    """Returns what `packed` was given; raises ValueError, TypeError or AttributeError for anything else."""
+    return {key: _unpacked(value) for key, value in values.items()}
 
 
 def _packed(value: Value) -> object:

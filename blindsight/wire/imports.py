@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
 from blindsight.runtime.transfer import MAX_PHOTO_BYTES, Receiver
+from blindsight.wire.metadata import Metadata
 from blindsight.wire.names import Names
 from blindsight.wire.records import Record
 
@@ -108,11 +109,13 @@ class ImportHeader(Record[pb.ImportHeader]):
         request_id: idempotency key, 1 to 128 printable characters; the same key is the same import.
         says_end: whether the caller ends the stream with a message without files, so that a stream that
             breaks off is told from a complete one.
+        exif: whether time, camera and place of the EXIF of photos are kept as metadata.
     """
 
     collection: str
     request_id: str
     says_end: bool
+    exif: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,8 @@ class ImportFile(Record[pb.ImportFile]):
         size_bytes, sha256: size and SHA-256 of the whole photo; None: only the size is checked.
         id: item id; empty: a keyed hash of the content.
         data: the first bytes, all of them if the photo is small; the rest follows in chunks.
+        metadata: what is said of it; None: nothing.
+        vector: of its owner's, float32 little-endian; empty: none.
     """
 
     number: int
@@ -133,6 +138,8 @@ class ImportFile(Record[pb.ImportFile]):
     sha256: bytes | None = None
     id: str = ""
     data: bytes = b""
+    metadata: Metadata | None = None
+    vector: bytes = b""
 
     @property
     def whole(self) -> bool:

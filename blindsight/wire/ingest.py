@@ -31,6 +31,7 @@ class IngestHeader(Record[pb.IngestHeader]):
         plane_halo: pixels of its neighbours around every tile; limits the radius of filters on stored planes.
         metadata: of all photos or vectors; what they bring themselves goes before.
         upsert: whether an item with the id of another takes its place.
+        exif: whether time, camera and place of the EXIF of photos are kept as metadata.
     """
 
     collection: str
@@ -38,6 +39,7 @@ class IngestHeader(Record[pb.IngestHeader]):
     plane_halo: int = 0
     metadata: Metadata | None = None
     upsert: bool = False
+    exif: bool = False
 
 
 @dataclass(frozen=True, slots=True)

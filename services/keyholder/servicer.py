@@ -113,7 +113,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
                 yield pb.IngestResponse(progress=totals.to_message())
         else:
             counts = dict.fromkeys(OUTCOMES, 0)
-            photos = ingesting.photos(_with(first, requests))
+            photos = ingesting.photos(_with(first, requests), exif=header.exif)
             async for result in self._keyholder.ingest_photos(header, photos):
                 counts[result.outcome] += 1
                 yield pb.IngestResponse(item=result.to_message())

@@ -11,7 +11,6 @@ from blindsight.runtime import logs, request_ids
 from blindsight.runtime.retry import retry
 from blindsight.trusted.ingest import photos
 from blindsight.trusted.ingest.envelope import Envelopes, QueuedPhoto
-from blindsight.trusted.ingest.photos import Photo
 from blindsight.trusted.ingest.pipeline import UNFOUND, Pipeline, PreparedPhoto, identify, is_from
 from blindsight.trusted.queue import Delivery
 from blindsight.trusted.vault.collection import OpenCollection
@@ -127,8 +126,7 @@ class Preparer:
         if message.collection is None:
             raise NotFound("the collection is gone: it was deleted")
         collection = message.collection
-        file = Photo(photo.number, photo.name, photo.data, photo.id)
-        identified = await identify(collection, file)
+        identified = await identify(collection, photo.photo)
         known = await retry("storage", lambda: self._pipeline.find(identified))
         if known is not None:
             remark = UNFOUND if collection.slots.is_undescribed(identified.handle) else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from base64 import urlsafe_b64encode
 from concurrent.futures import ThreadPoolExecutor
@@ -10,11 +11,12 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from PIL import Image
+from PIL import ExifTags, Image
 from support.metadata import FILTERS, drawn
 from support.photos import encoded
 from support.twin import passes
 
+import blindsight
 from blindsight.client import Photo
 from blindsight.errors import InvalidArgument, NotFound
 from blindsight.wire.metadata import checked
@@ -30,8 +32,6 @@ def picture(seed: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def album(services):
-    import blindsight
-
     with blindsight.connect(services.address()) as vault:
         album = vault.create_collection("album", scheme="ckks")
         for number in range(12):
@@ -48,6 +48,20 @@ def album(services):
 
 def ids(items) -> list[str]:
     return [item.id for item in items]
+
+
+def test_what_a_camera_said_is_kept_where_it_is_asked_for_and_nothing_else_is_said(services):
+    made = Image.Exif()
+    made.update({ExifTags.Base.Make: "Maker", ExifTags.Base.Model: "One"})
+    file = io.BytesIO()
+    Image.fromarray(RNG.integers(0, 256, (40, 40, 3), np.uint8)).save(file, "JPEG", exif=made)
+    with blindsight.connect(services.address()) as vault:
+        shots = vault.create_collection("shots", embedder="pixels", dimension=64)
+        shots.ingest([Photo(file.getvalue(), id="plain")])
+        shots.ingest([Photo(file.getvalue(), id="read")], exif=True)
+        shots.ingest([Photo(file.getvalue(), id="said", metadata={"camera": "mine"})], exif=True)
+        said = {item.id: item.metadata for item in shots.items()}
+        assert said == {"plain": {}, "read": {"camera": "Maker One"}, "said": {"camera": "mine"}}
 
 
 def test_what_was_said_of_a_photo_comes_back(album):

@@ -30,6 +30,7 @@ from blindsight.trusted.keyring.keys import KeySet
 from blindsight.trusted.metrics import CryptoMetrics
 from blindsight.trusted.schemes.sampling import Words, scalars
 from blindsight.trusted.secrets import Secret
+from blindsight.wire.metadata import Value
 
 # No photo takes a tenth of this to decode and describe; a decoder that takes longer hangs.
 _DECODING_SECONDS = 120
@@ -99,6 +100,10 @@ class Crypto:
             InvalidImage: if the header is not that of an accepted image.
         """
         return await self.decoders.run(tasks.ReadMediaType(data))
+
+    async def exif(self, data: bytes) -> dict[str, Value]:
+        """Reads what a photo's EXIF says, by key; nothing of a file that has none."""
+        return (await self.decoders.run(tasks.ReadExif(data))).values
 
     async def compare_keypoints(self, query: bytes, others: Sequence[bytes]) -> list[tasks.Agreement]:
         """Compares packed keypoints with those of many photos, in their order.

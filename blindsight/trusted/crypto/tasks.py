@@ -20,6 +20,7 @@ import numpy.typing as npt
 from blindsight.additive.block import AdditiveHeader
 from blindsight.additive.schemes import AdditiveScheme
 from blindsight.ciphertext.residues import Residues
+from blindsight.errors import InvalidArgument
 from blindsight.packing.columns import CollectionLayout, Floats, Layout
 from blindsight.packing.planes import Integers, PlaneLayout
 from blindsight.packing.segments import Placement, Region
@@ -27,10 +28,12 @@ from blindsight.packing.tiling import MAX_PIXELS as MAX_PLANE_PIXELS
 from blindsight.runtime.processpool import Compute, Task, compute_table
 from blindsight.trusted.columns.keys import CollectionKeys
 from blindsight.trusted.imaging import images, keypoints
+from blindsight.trusted.imaging.exif import Exif
 from blindsight.trusted.imaging.matching import Matches, Nearest
 from blindsight.trusted.imaging.sift import Features
 from blindsight.trusted.keyring.keys import KeySet
 from blindsight.trusted.schemes.sampling import Words
+from blindsight.wire.metadata import checked
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -128,6 +131,21 @@ class ReadMediaType(Task[str]):
     def check(self, result: str) -> None:
         if result not in images.MEDIA_TYPES.values():
             raise ValueError("a media type of no accepted format")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ReadExif(Task[Exif]):
+    """Reading of what a photo's EXIF says; see `exif.read`."""
+
+    most_bytes: ClassVar[int] = _WORDS
+
+    data: bytes
+
+    def check(self, result: Exif) -> None:
+        try:
+            checked(result.values)
+        except InvalidArgument as error:
+            raise ValueError(error.message) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -512,6 +530,7 @@ DECODING: Compute = compute_table(
         Confine: "photos:confine",
         Embed: "photos:embed",
         ReadMediaType: "photos:read_media_type",
+        ReadExif: "photos:read_exif",
         CompareKeypoints: "photos:compare_keypoints",
         DrawKeypoints: "photos:draw_keypoints",
         DrawAgreement: "photos:draw_agreement",

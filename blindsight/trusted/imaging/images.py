@@ -72,7 +72,7 @@ def decode(data: bytes, *, at_least: int | None = None) -> Image.Image:
         InvalidImage: if the data are empty, too large, not an image of an accepted format, truncated or
             damaged.
     """
-    with _opened(mending.with_end(data, _shown)) as image:
+    with opened(mending.with_end(data, _shown)) as image:
         if at_least is not None:
             image.draft(None, (at_least, at_least))
         picture = _displayed(image)
@@ -118,7 +118,7 @@ def pixels(data: bytes, colours: Colours = Colours.AS_THEY_ARE) -> Pixels:
     Raises:
         InvalidImage: if `decode` would raise it, or there are more pixels than planes may have.
     """
-    with _opened(mending.with_end(data, _shown)) as image:
+    with opened(mending.with_end(data, _shown)) as image:
         _check_plane_pixels(image)
         remark = _remark(image)
         grey = _is_grey_file(image)
@@ -135,7 +135,7 @@ def plane_shape(data: bytes, colours: Colours = Colours.AS_THEY_ARE) -> tuple[in
     Raises:
         InvalidImage: if `pixels` would raise it, as far as the header shows that.
     """
-    with _opened(data) as image:
+    with opened(data) as image:
         _check_plane_pixels(image)
         alone = colours is Colours.GREY or (colours is Colours.AS_THEY_ARE and _is_grey_file(image))
         size = image.size if not _is_turned(image, data) else image.size[::-1]
@@ -200,13 +200,13 @@ def media_type(data: bytes) -> str:
     Raises:
         InvalidImage: if the header is not that of an accepted image, or names too many pixels.
     """
-    with _opened(data) as image:
+    with opened(data) as image:
         name = image.format or ""
         return MEDIA_TYPES[_ALIASES.get(name, name)]
 
 
 @contextmanager
-def _opened(data: bytes) -> Iterator[ImageFile.ImageFile]:
+def opened(data: bytes) -> Iterator[ImageFile.ImageFile]:
     """Opens the file and turns every error of the block into `InvalidImage`."""
     _check_size(data)
     formats = _PILLOWS
@@ -230,7 +230,7 @@ def _opened(data: bytes) -> Iterator[ImageFile.ImageFile]:
 def _shown(data: bytes) -> bytes | None:
     """Returns a digest of a photo's pixels; None if it cannot be decoded."""
     try:
-        with _opened(data) as image:
+        with opened(data) as image:
             image.load()
             return hashlib.sha256(image.tobytes()).digest()
     except InvalidImage:

@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import json
 import struct
+from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from blindsight.errors import DataLoss
+from blindsight.packing.columns import Floats
+from blindsight.trusted.ingest.photos import Photo
 from blindsight.trusted.keyring.keys import KeySet, keyed_hash
 from blindsight.trusted.keyring.padding import pad, unpad
 from blindsight.trusted.keyring.sealing import Sealer
 from blindsight.trusted.queue import Message
+from blindsight.trusted.records import packed, unpacked
+from blindsight.wire.metadata import Values
 
 _NUMBER = struct.Struct("<Q")
 _LENGTH = struct.Struct("<I")
@@ -29,6 +36,7 @@ class QueuedPhoto:
         id: the owner's id; empty for a keyed hash of the content.
         name: the file's name.
         request_id: id of the call that brought it, for the logs.
+        values, vector, exif: as of `Photo`.
     """
 
     job_id: bytes
@@ -38,6 +46,22 @@ class QueuedPhoto:
     name: str
     data: bytes = field(repr=False)
     request_id: str = ""
+    values: Values = field(default_factory=dict)
+    vector: Floats | None = None
+    exif: bool = False
+
+    @property
+    def photo(self) -> Photo:
+        """The photo as it came."""
+        return Photo(
+            self.number,
+            self.name,
+            self.data,
+            self.id,
+            values=self.values,
+            vector=self.vector,
+            exif=self.exif,
+        )
 
 
 class Envelopes:
@@ -58,7 +82,9 @@ class Envelopes:
 
     def seal(self, photo: QueuedPhoto) -> Message:
         """Seals a photo as a message; sealed are a length, a JSON header and the file, padded."""
+        vector = "" if photo.vector is None else b64encode(photo.vector.astype("<f8").tobytes()).decode()
         about = [photo.number, photo.collection_id.hex(), photo.id, photo.name, photo.request_id]
+        about += [packed(photo.values), vector, photo.exif]
         header = json.dumps(about, ensure_ascii=False).encode()
         message_id = self.message_id(photo.job_id, photo.number)
         plain = b"".join((_LENGTH.pack(len(header)), header, photo.data))
@@ -74,10 +100,22 @@ class Envelopes:
         try:
             (length,) = _LENGTH.unpack_from(plain)
             end = _LENGTH.size + length
-            number, collection_id, item_id, name, *later = json.loads(plain[_LENGTH.size : end])
-            place = bytes.fromhex(collection_id)
-            photo = QueuedPhoto(message.job_id, number, place, item_id, name, plain[end:], *later)
-        except (ValueError, TypeError, struct.error) as error:
+            number, collection_id, item_id, name, request_id, values, vector, exif = json.loads(
+                plain[_LENGTH.size : end]
+            )
+            photo = QueuedPhoto(
+                message.job_id,
+                number,
+                bytes.fromhex(collection_id),
+                item_id,
+                name,
+                plain[end:],
+                request_id,
+                unpacked(values),
+                np.frombuffer(b64decode(vector), "<f8") if vector else None,
+                exif,
+            )
+        except (ValueError, TypeError, AttributeError, struct.error) as error:
             raise DataLoss("a message of the queue is damaged") from error
         if self.message_id(photo.job_id, photo.number) != message.message_id:
             raise DataLoss("a message of the queue is not of the item that it says")

@@ -29,6 +29,7 @@ class Photo:
     Attributes:
         error: set if it did not arrive in full.
         vector: [dimension], of its owner's (embedder external); None without one.
+        exif: whether what its camera says of it is kept as metadata, where `values` say nothing else.
     """
 
     index: int
@@ -38,6 +39,7 @@ class Photo:
     error: BlindsightError | None = None
     values: Values = field(default_factory=dict)
     vector: Floats | None = None
+    exif: bool = False
 
 
 def check(photo: Photo) -> None:

@@ -175,7 +175,7 @@ class Pipeline:
             len(photo.data),
             # Short: what is sealed of it must be no larger than of others.
             UNFOUND if UNFOUND in remarks else "; ".join(remarks),
-            joined(values, photo.values),
+            joined({**(await self._crypto.exif(photo.data) if photo.exif else {}), **values}, photo.values),
         )
         keypoints = embedded.keypoints
         item = NewItem(

@@ -117,10 +117,10 @@ class Imports:
         collection = await self._vault.get(name)
         if not collection.config.takes_photos:
             raise InvalidArgument("the collection takes vectors only, got photos (embedder none)")
-        if not collection.config.describes:
+        if not collection.config.max_norm:
             raise InvalidArgument(
-                "photos of the collection come with vectors (embedder external), which bulk ingest does not "
-                "carry; ingest them without --bulk"
+                "bulk ingest into an empty collection without a largest norm, want one: create it with "
+                "--max-norm, or ingest the first photos without --bulk"
             )
         collection_id = collection.record.collection_id
         self._names[collection_id] = collection.config.name
@@ -182,6 +182,9 @@ class Imports:
             photo.name,
             photo.data,
             request_ids.current.get(),
+            photo.values,
+            photo.vector,
+            photo.exif,
         )
         outcome = ItemOutcome(photo.index, message_id, ItemState.QUEUED)
         return _Taken(outcome, sealed_name, self._envelopes.seal(queued))

@@ -47,7 +47,7 @@ class ImportServicer(imports_pb2_grpc.ImportServiceServicer):
         if first is None or first.WhichOneof("part") != "header":
             raise InvalidArgument("the stream does not begin with a header, want one")
         header = ImportHeader.from_message(first.header)
-        photos = wire.photos(requests, says_end=header.says_end)
+        photos = wire.photos(requests, says_end=header.says_end, exif=header.exif)
         async for job in self._imports.take(header.collection, header.request_id, photos):
             yield pb.CreateImportResponse(job=await self._named(job))
 

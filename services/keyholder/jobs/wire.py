@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any
 
-from blindsight.errors import BlindsightError, InvalidArgument, NotFound
+from blindsight.errors import BlindsightError, InvalidArgument, InvalidVector, NotFound
 from blindsight.runtime.transfer import announced
 from blindsight.trusted.ingest.photos import Photo
 from blindsight.trusted.ingest.records import Job, JobState
 from blindsight.wire.imports import ImportFile, ImportInfo, ImportState
 from blindsight.wire.times import of_unix
 from blindsight.wire.workers import ItemReport, Trial
+from services.keyholder.wire.ingesting import own_vector
 
 STATES: dict[JobState, ImportState] = {
     JobState.RECEIVING: "receiving",
@@ -77,11 +78,14 @@ def page_token(token: str) -> int | None:
     return int(token) if token else None
 
 
-async def photos(requests: AsyncIterator[Any], *, says_end: bool) -> AsyncIterator[list[Photo]]:
+async def photos(
+    requests: AsyncIterator[Any], *, says_end: bool, exif: bool = False
+) -> AsyncIterator[list[Photo]]:
     """Yields the photos of an import's stream as they come, those of one message together.
 
     Args:
         says_end: whether a message of no files comes last; without it the client broke off the stream.
+        exif: whether what their cameras say of them is kept.
 
     Raises:
         InvalidArgument: if a file is incomplete, numbers do not ascend or are too large, or the stream was
@@ -102,14 +106,14 @@ async def photos(requests: AsyncIterator[Any], *, says_end: bool) -> AsyncIterat
                 )
             last = _checked(file).number
         if part == "files":
-            yield [await _photo(file, None) for file in files]
+            yield [await _photo(file, None, exif) for file in files]
         else:
-            yield [await _photo(request.file, requests)]
+            yield [await _photo(request.file, requests, exif)]
     if says_end:
         raise InvalidArgument("import stream: it broke off, want a message of no files at its end")
 
 
-async def _photo(message: Any, rest: AsyncIterator[Any] | None) -> Photo:
+async def _photo(message: Any, rest: AsyncIterator[Any] | None, exif: bool) -> Photo:
     """Receives a photo, whose data may continue in the rest of the stream."""
     file = ImportFile.from_message(message)
     try:
@@ -120,7 +124,12 @@ async def _photo(message: Any, rest: AsyncIterator[Any] | None) -> Photo:
     if file.data:
         receiver.add(file.data)
     data = receiver.finish() if rest is None else await announced(rest, receiver)
-    return Photo(file.number, file.name, data, file.id)
+    values = file.metadata.values if file.metadata is not None else {}
+    try:
+        vector = own_vector(file.vector)
+    except InvalidVector as error:
+        return Photo(file.number, file.name, b"", file.id, error)
+    return Photo(file.number, file.name, data, file.id, values=values, vector=vector, exif=exif)
 
 
 def reports(items: Sequence[Any]) -> list[ItemReport]:

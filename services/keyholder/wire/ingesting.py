@@ -18,7 +18,7 @@ from blindsight.wire.metadata import Metadata
 from services.keyholder.operations.ingest import Vectors
 
 
-async def photos(requests: AsyncIterator[pb.IngestRequest]) -> AsyncIterator[Photo]:
+async def photos(requests: AsyncIterator[pb.IngestRequest], *, exif: bool) -> AsyncIterator[Photo]:
     """Yields the photos of an ingest stream, each as soon as it is complete."""
     index = -1
     async for request in requests:
@@ -40,7 +40,7 @@ async def photos(requests: AsyncIterator[pb.IngestRequest]) -> AsyncIterator[Pho
             except InvalidVector as error:
                 yield Photo(index, file.name, b"", file.id, error)
             else:
-                yield Photo(index, file.name, data, file.id, values=values, vector=vector)
+                yield Photo(index, file.name, data, file.id, values=values, vector=vector, exif=exif)
 
 
 def own_vector(values: bytes) -> Floats | None:
@@ -60,7 +60,8 @@ async def whole_photo(request: pb.IngestImageRequest) -> AsyncIterator[Photo]:
     """Yields the photo of a request that is one message."""
     values = Metadata.from_message(request.metadata).values
     vector = np.array(request.vector, np.float64) if request.vector else None
-    yield Photo(0, request.name, request.image, request.id, values=values, vector=vector)
+    exif = request.settings.exif
+    yield Photo(0, request.name, request.image, request.id, values=values, vector=vector, exif=exif)
 
 
 def outcome(result: ItemResult) -> pb.IngestImageResponse:

@@ -1,14 +1,19 @@
 """Bulk ingest through real processes and both queues: every photo once, and byte for byte."""
 
+import io
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
+import numpy as np
 import pytest
+from PIL import ExifTags, Image
 from support.bulk import assert_holds
 from support.metrics import scrape, value
 from support.oddities import EMBEDDERS, ODDITIES
 from support.photos import encoded, jpeg, many, photo
 from support.ports import free_ports
 
+from blindsight.client import Photo
 from blindsight.errors import Conflict, InvalidArgument, NotFound
 from services.worker.metrics import REGISTRY
 
@@ -61,6 +66,55 @@ def test_searches_while_workers_append_are_right_and_never_refused(bulk, vault, 
     assert counts(job.wait()) == (58, 58, 0, 0)
     assert collection.search(photos[59][1], k=1).results[0][0].name == photos[59][0]
     assert vault.status().services[0].alarm == ""
+
+
+@pytest.mark.timeout(120)
+def test_workers_keep_what_is_said_of_photos_and_their_ids(bulk, vault, collection):
+    taken = Image.Exif()
+    taken.update({ExifTags.Base.Make: "Maker", ExifTags.Base.DateTime: "2020:01:02 03:04:05"})
+    file = io.BytesIO()
+    photo("coffee", 120).save(file, "JPEG", exif=taken)
+    photos = [
+        Photo(jpeg("coins"), id="coins of mine", metadata={"year": 79, "place": "Pompeii"}, name="c.jpg"),
+        Photo(file.getvalue(), metadata={"camera": "mine"}, name="cup.jpg"),
+    ]
+    bulk.worker()
+    end = collection.ingest_bulk(photos, metadata={"owner": "me", "year": 1}, exif=True).wait()
+    assert counts(end) == (2, 2, 0, 0)
+    assert collection.item("coins of mine").metadata == {"owner": "me", "place": "Pompeii", "year": 79}
+    (cup,) = collection.items('camera = "mine"')
+    assert cup.metadata == {
+        "camera": "mine",
+        "owner": "me",
+        "taken": datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC),
+        "year": 1,
+    }
+    assert [hit.name for hit in collection.search(jpeg("coins"), where="year < 50").results[0]] == ["cup.jpg"]
+
+
+@pytest.mark.timeout(120)
+def test_workers_keep_photos_with_vectors_of_their_owners(bulk, vault, request):
+    name = request.node.name[:100].strip()
+    portraits = vault.create_collection(
+        name, embedder="external", dimension=8, metric="euclidean", max_norm=4
+    )
+    bulk.worker()
+    vectors = np.eye(3, 8)
+    end = portraits.ingest_bulk(
+        [jpeg("coins"), b"no image", jpeg("rocket")], vectors=vectors, any=True
+    ).wait()
+    assert counts(end) == (3, 3, 0, 0)
+    long = portraits.ingest_bulk([jpeg("coffee")], vectors=np.full((1, 8), 9.0)).wait()
+    assert counts(long) == (1, 0, 0, 1)
+    found = [hits[0].id for hits in portraits.search_vectors(vectors, k=1).results]
+    assert [portraits.get(item_id).data for item_id in found] == [jpeg("coins"), b"no image", jpeg("rocket")]
+    unbounded = vault.create_collection(
+        f"{name[:90]} 2", embedder="external", dimension=8, metric="euclidean"
+    )
+    with pytest.raises(InvalidArgument, match="max-norm"):
+        unbounded.ingest_bulk([jpeg("coins")], vectors=vectors[:1])
+    for one in (portraits, unbounded):
+        vault.delete_collection(one.name)
 
 
 @pytest.mark.timeout(120)

@@ -28,6 +28,7 @@ from blindsight.trusted.crypto import tasks
 from blindsight.trusted.crypto.computing import photos
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.imaging import images, keypoints, matching
+from blindsight.trusted.imaging.exif import Exif
 from blindsight.trusted.imaging.images import Colours
 from blindsight.trusted.imaging.matching import Matches
 from blindsight.trusted.imaging.sift import Features
@@ -279,6 +280,8 @@ WRONG = {
     },
     "a short vector": (tasks.Embed("descriptor", 128, "", DATA), replace(EMBEDDED, vector=VECTOR[1:])),
     "a media type alone that is another": (tasks.ReadMediaType(DATA), "text/html"),
+    "EXIF that may not be kept": (tasks.ReadExif(DATA), Exif(camera="M" * 20_000)),
+    "a place that is none": (tasks.ReadExif(DATA), Exif(latitude=np.nan)),
     "another media type": (
         tasks.Embed("descriptor", 128, "", DATA),
         replace(EMBEDDED, media_type="text/html"),

@@ -1,7 +1,9 @@
 """A message of the queue opens as its own item of its own job, and says nothing to who has no key."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 from support.keysets import shared_key_set
 
@@ -26,6 +28,17 @@ def test_a_photo_comes_out_as_it_went_in(envelopes):
     assert envelopes.open(envelopes.seal(PHOTO)) == PHOTO
     empty = replace(PHOTO, id="", name="", data=b"")
     assert envelopes.open(envelopes.seal(empty)) == empty
+
+
+def test_what_is_said_of_a_photo_comes_out_with_its_types(envelopes):
+    said = {"year": 2020, "text that looks like a time": "2026-05-01T12:00:00Z", "tags": ("a", "b")}
+    said["when"] = datetime(2026, 5, 1, tzinfo=UTC)
+    vector = np.random.default_rng(1).normal(size=12)
+    told = replace(PHOTO, values=said, vector=vector, exif=True, request_id="call")
+    opened = envelopes.open(envelopes.seal(told))
+    assert replace(opened, vector=None) == replace(told, vector=None)
+    np.testing.assert_array_equal(opened.vector, vector)
+    assert opened.photo.values == said
 
 
 def test_an_item_has_one_message_id_and_no_two_items_share_one(envelopes):

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import ExifTags, Image
 
 from blindsight.errors import InvalidImage
 from blindsight.runtime import host
@@ -15,7 +15,7 @@ from blindsight.runtime.confinement import confine as confine_process
 from blindsight.trusted import embedders
 from blindsight.trusted.crypto import tasks
 from blindsight.trusted.embedders.sift import Sift
-from blindsight.trusted.imaging import drawing, heif, images, keypoints, matching
+from blindsight.trusted.imaging import drawing, exif, heif, images, keypoints, matching
 from blindsight.trusted.imaging.matching import Matches
 from blindsight.trusted.keyring.shield import raise_shield
 
@@ -33,6 +33,7 @@ def prepare(_: tasks.PrepareDecoding) -> None:
         heif.require()
     for one in files:
         decode_pixels(tasks.DecodePixels(one, images.Colours.GREY))
+    read_exif(tasks.ReadExif(_with_exif(picture)))
     data = files[0]
     for name in embedders.EMBEDDERS.keys() - {embedders.NONE, embedders.EXTERNAL, embedders.SIFT}:
         embed(tasks.Embed(name, embedders.create(name).dimension, "", data))
@@ -44,6 +45,14 @@ def prepare(_: tasks.PrepareDecoding) -> None:
 def _encoded(picture: Image.Image, format_name: str) -> bytes:
     file = io.BytesIO()
     picture.save(file, format_name)
+    return file.getvalue()
+
+
+def _with_exif(picture: Image.Image) -> bytes:
+    said = Image.Exif()
+    said.update({ExifTags.Base.DateTime: "2000:01:01 00:00:00", ExifTags.Base.Model: "none"})
+    file = io.BytesIO()
+    picture.save(file, "JPEG", exif=said)
     return file.getvalue()
 
 
@@ -76,6 +85,11 @@ def embed(task: tasks.Embed) -> tasks.Embedded:
 def read_media_type(task: tasks.ReadMediaType) -> str:
     """Reads the media type of a photo; see `images.media_type`."""
     return images.media_type(task.data)
+
+
+def read_exif(task: tasks.ReadExif) -> exif.Exif:
+    """Reads what a photo's EXIF says; see `exif.read`."""
+    return exif.read(task.data)
 
 
 def compare_keypoints(task: tasks.CompareKeypoints) -> list[tasks.Agreement]:
