@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from blindsight.errors import BlindsightError, InvalidArgument, InvalidImage
+import numpy as np
+
+from blindsight.errors import BlindsightError, InvalidArgument, InvalidImage, InvalidVector
 from blindsight.packing.columns import Floats
 from blindsight.runtime.transfer import MAX_PHOTO_BYTES
 from blindsight.wire.metadata import Values
@@ -69,6 +71,19 @@ def check_id(item_id: str) -> None:
         raise InvalidArgument(f"id of {size} bytes, want 1 to {MAX_ID_BYTES}")
     if _CONTROL.search(item_id):
         raise InvalidArgument("id with a control character, want text of one line")
+
+
+def vector_of(values: bytes) -> Floats | None:
+    """Converts the vector that comes with a photo, [dimension]; None for none.
+
+    Raises:
+        InvalidVector: if the bytes are not whole numbers.
+    """
+    if not values:
+        return None
+    if len(values) % 4:
+        raise InvalidVector(f"{len(values)} bytes of a vector, want float32 values")
+    return np.frombuffer(values, "<f4").astype(np.float64)
 
 
 async def beside_loop(size_bytes: int, function: Callable[..., Result], *arguments: Any) -> Result:

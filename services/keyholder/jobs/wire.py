@@ -7,12 +7,11 @@ from typing import Any
 
 from blindsight.errors import BlindsightError, InvalidArgument, InvalidVector, NotFound
 from blindsight.runtime.transfer import announced
-from blindsight.trusted.ingest.photos import Photo
+from blindsight.trusted.ingest.photos import Photo, vector_of
 from blindsight.trusted.ingest.records import Job, JobState
 from blindsight.wire.imports import ImportFile, ImportInfo, ImportState
 from blindsight.wire.times import of_unix
 from blindsight.wire.workers import ItemReport, Trial
-from services.keyholder.wire.ingesting import own_vector
 
 STATES: dict[JobState, ImportState] = {
     JobState.RECEIVING: "receiving",
@@ -126,7 +125,7 @@ async def _photo(message: Any, rest: AsyncIterator[Any] | None, exif: bool) -> P
     data = receiver.finish() if rest is None else await announced(rest, receiver)
     values = file.metadata.values if file.metadata is not None else {}
     try:
-        vector = own_vector(file.vector)
+        vector = vector_of(file.vector)
     except InvalidVector as error:
         return Photo(file.number, file.name, b"", file.id, error)
     return Photo(file.number, file.name, data, file.id, values=values, vector=vector, exif=exif)

@@ -7,11 +7,10 @@ from collections.abc import AsyncIterator
 import numpy as np
 
 from blindsight.errors import BlindsightError, InvalidArgument, InvalidVector
-from blindsight.packing.columns import Floats
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime.status import REASONS
 from blindsight.runtime.transfer import announced
-from blindsight.trusted.ingest.photos import Photo
+from blindsight.trusted.ingest.photos import Photo, vector_of
 from blindsight.wire.ingest import OUTCOME, ItemResult
 from blindsight.wire.items import FileHeader, VectorBlock
 from blindsight.wire.metadata import Metadata
@@ -36,24 +35,11 @@ async def photos(requests: AsyncIterator[pb.IngestRequest], *, exif: bool) -> As
             values = file.metadata.values if file.metadata is not None else {}
             data = await announced(requests, receiver)
             try:
-                vector = own_vector(file.vector)
+                vector = vector_of(file.vector)
             except InvalidVector as error:
                 yield Photo(index, file.name, b"", file.id, error)
             else:
                 yield Photo(index, file.name, data, file.id, values=values, vector=vector, exif=exif)
-
-
-def own_vector(values: bytes) -> Floats | None:
-    """Converts the vector that comes with a photo, [dimension]; None for none.
-
-    Raises:
-        InvalidVector: if the bytes are not whole numbers.
-    """
-    if not values:
-        return None
-    if len(values) % 4:
-        raise InvalidVector(f"{len(values)} bytes of a vector, want float32 values")
-    return np.frombuffer(values, "<f4").astype(np.float64)
 
 
 async def whole_photo(request: pb.IngestImageRequest) -> AsyncIterator[Photo]:
