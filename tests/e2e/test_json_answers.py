@@ -32,6 +32,7 @@ def folder(tmp_path_factory):
     return made
 
 
+@pytest.mark.timeout(300)
 def test_the_answer_of_every_command_is_as_the_schema_says(up, folder, tmp_path):
     ran = {"up"}  # by the fixture
 
@@ -58,6 +59,7 @@ def test_the_answer_of_every_command_is_as_the_schema_says(up, folder, tmp_path)
     assert blind("items", "list", "album")["items"]
     assert blind("items", "list", "rows")["items"]
     blind("items", "show", "album", item)
+    blind("items", "vector", "album", item)
     blind("items", "count", "album")
     blind("items", "set", "album", item, "--set", 'tags=["a"]')
     blind("get", "album", item, "-o", tmp_path / "out.jpg")
