@@ -188,6 +188,39 @@ class DeletedCollection(TypedDict):
     items: int | None
 
 
+class RenamedCollection(TypedDict):
+    """A collection that has another name.
+
+    Attributes:
+        collection: its name now.
+        before: what it was called by.
+    """
+
+    collection: str
+    before: str
+
+
+class GivenAlias(TypedDict):
+    """A collection and the alias that means it now."""
+
+    collection: str
+    alias: str
+
+
+class RemovedAlias(TypedDict):
+    """A collection and the alias that it has no more."""
+
+    collection: str
+    removed: str
+
+
+class TruncatedCollection(TypedDict):
+    """A collection that is empty, and how many items it had."""
+
+    collection: str
+    removed: int
+
+
 class AcceptedRollback(TypedDict):
     """A collection that may have been set back.
 
@@ -684,6 +717,10 @@ ANSWERS: dict[str, Any] = {
     "collection list": Collections,
     "collection describe": CollectionInfo,
     "collection delete": DeletedCollection,
+    "collection rename": RenamedCollection,
+    "collection alias": GivenAlias,
+    "collection unalias": RemovedAlias,
+    "collection truncate": TruncatedCollection,
     "collection accept-rollback": AcceptedRollback,
     "ingest": Ingested | ImportDocument,
     "search": Found,

@@ -1,4 +1,4 @@
-"""`blindsight collection`: create, list, describe and delete."""
+"""`blindsight collection`: create, list, describe, rename and delete."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blindsight.cli import options, output
+from blindsight.cli import completion, options, output
 from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json, Name, Yes
 from blindsight.errors import DataLoss
 
 if TYPE_CHECKING:
     from blindsight.client import CollectionInfo, Vault
 
-app = typer.Typer(help="Create, list, describe and delete collections.")
+app = typer.Typer(help="Create, list, describe, rename and delete collections.")
 
 
 class MetricName(StrEnum):
@@ -72,6 +72,17 @@ Channels = Annotated[
 Size = Annotated[
     int | None,
     typer.Option(metavar="N", min=2, help="Side of the picture of embedder pixels.", show_default=False),
+]
+OtherName = Annotated[str, typer.Argument(metavar="NEW", help="The name it gets.", show_default=False)]
+AliasName = Annotated[str, typer.Argument(metavar="ALIAS", help="A further name.", show_default=False)]
+OldAlias = Annotated[
+    str,
+    typer.Argument(
+        metavar="ALIAS",
+        help="That goes.",
+        show_default=False,
+        autocompletion=completion.aliases,
+    ),
 ]
 
 
@@ -158,12 +169,80 @@ def delete(
     output.answer(f"Deleted {name} with {told}.")
 
 
+@app.command("truncate")
+def truncate(
+    name: Name,
+    yes: Yes = False,
+    address: Address = DEFAULT_ADDRESS,
+    as_json: Json = False,
+) -> None:
+    """Remove all items of a collection; its name and settings stay."""
+    with options.vault(address) as vault:
+        collection = vault.collection(name)
+        told = output.count(collection.describe().items, "item")
+        output.confirm(f"Remove all of {name}, {told}?", "nothing removed", yes=yes)
+        with output.spinner(f"truncating {name}"):
+            removed = collection.truncate()
+    if as_json:
+        output.document({"collection": name, "removed": removed})
+        return
+    output.answer(f"Removed {output.count(removed, 'item')}; {name} is empty.")
+
+
 def _items(vault: Vault, name: str) -> int | None:
     """Returns the number of a collection's items; None if it is damaged."""
     try:
         return vault.collection(name).describe().items
     except DataLoss:
         return None
+
+
+@app.command("rename")
+def rename(
+    name: Name,
+    new: OtherName,
+    address: Address = DEFAULT_ADDRESS,
+    as_json: Json = False,
+) -> None:
+    """Give a collection another name; searches and ingests that are under way go on."""
+    with options.vault(address) as vault:
+        collection = vault.collection(name)
+        collection.rename(new)
+    if as_json:
+        output.document({"collection": collection.name, "before": name})
+        return
+    output.answer(f"Renamed {name} to {collection.name}.")
+
+
+@app.command("alias")
+def alias(
+    name: Name,
+    alias: AliasName,
+    address: Address = DEFAULT_ADDRESS,
+    as_json: Json = False,
+) -> None:
+    """Let a collection be found by an alias, too; one of another collection moves."""
+    with options.vault(address) as vault:
+        vault.set_alias(alias, name)
+    if as_json:
+        output.document({"collection": name, "alias": alias})
+        return
+    output.answer(f"{alias} means {name}.")
+
+
+@app.command("unalias")
+def unalias(
+    alias: OldAlias,
+    address: Address = DEFAULT_ADDRESS,
+    as_json: Json = False,
+) -> None:
+    """Remove an alias; its collection stays."""
+    with options.vault(address) as vault:
+        name = vault.remove_alias(alias)
+    if as_json:
+        output.document({"collection": name, "removed": alias})
+        return
+    output.answer(f"{alias} means {name} no more.")
 
 
 @app.command("accept-rollback")
@@ -203,8 +282,10 @@ def tell_damage(found: Sequence[CollectionInfo]) -> None:
 
 def summary(found: list[CollectionInfo] | tuple[CollectionInfo, ...]) -> output.Table:
     """Returns a table of collections."""
+    aliases = any(one.aliases for one in found)
     made = output.table(
         "collection", "items", "dimension", "metric", "embedder", "scheme", "planes", "on disk",
+        *(["aliases"] if aliases else []),
         right=("items", "dimension", "planes", "on disk"),
     )  # fmt: skip
     for one in found:
@@ -217,6 +298,7 @@ def summary(found: list[CollectionInfo] | tuple[CollectionInfo, ...]) -> output.
             f"{one.scheme} (shows the query)" if one.query_visible_to_server else one.scheme,
             f"{one.plane_items:,}" if one.plane_items else "-",
             output.size(one.size_bytes),
+            *([", ".join(one.aliases)] if aliases else []),
         )
     return made
 
@@ -235,6 +317,7 @@ def _parameters(one: CollectionInfo) -> list[tuple[str, str]]:
         ("stride", str(one.stride)),
         ("search", "shows the query to the server" if one.query_visible_to_server else "hides the query"),
         ("score error", _error_bound(one.score_error_bound)),
+        *([("aliases", ", ".join(one.aliases))] if one.aliases else []),
     ]
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from blindsight.cli import output
+
+if TYPE_CHECKING:
+    from blindsight.client import CollectionInfo
 
 PROGRAM = "blindsight"
 # Set by the scripts, which run the command itself to learn what may come next.
@@ -57,7 +61,18 @@ def prepare() -> None:
 
 
 def collections(context: typer.Context, incomplete: str) -> list[str]:
-    """Returns names of collections that begin so; none if no keyholder answers at once."""
+    """Returns names and aliases of collections that begin so; none if no keyholder answers at once."""
+    return _called(context, incomplete, lambda one: (one.name, *one.aliases))
+
+
+def aliases(context: typer.Context, incomplete: str) -> list[str]:
+    """Returns aliases of collections that begin so; none if no keyholder answers at once."""
+    return _called(context, incomplete, lambda one: one.aliases)
+
+
+def _called(
+    context: typer.Context, incomplete: str, names_of: Callable[[CollectionInfo], Iterable[str]]
+) -> list[str]:
     import blindsight
     from blindsight.errors import BlindsightError
 
@@ -65,7 +80,7 @@ def collections(context: typer.Context, incomplete: str) -> list[str]:
         with blindsight.connect(
             context.params.get("address"), timeout_seconds=_PATIENCE_SECONDS, retry_seconds=_PATIENCE_SECONDS
         ) as vault:
-            names = [one.name for one in vault.collections()]
+            names = [name for one in vault.collections() for name in names_of(one)]
     except BlindsightError:
         return []
     return [name for name in names if name.startswith(incomplete) and _HARMLESS.fullmatch(name)]

@@ -38,6 +38,10 @@ EXAMPLES: dict[str, Sequence[str]] = {
     "collection list": ("blindsight collection list", "blindsight collection list --json"),
     "collection describe": ("blindsight collection describe holiday",),
     "collection delete": ("blindsight collection delete holiday --yes",),
+    "collection rename": ("blindsight collection rename holiday rome-2026",),
+    "collection alias": ("blindsight collection alias photos-v2 photos",),
+    "collection unalias": ("blindsight collection unalias photos",),
+    "collection truncate": ("blindsight collection truncate holiday --yes",),
     "collection accept-rollback": ("blindsight collection accept-rollback holiday",),
     "ingest": (
         "blindsight ingest holiday ~/Pictures '~/old/**/*.jpg'",

@@ -30,6 +30,7 @@ from blindsight.wire.collections import (
     RepackProgress,
     Rollback,
     ServiceStatus,
+    TruncateProgress,
     VaultStatus,
 )
 from blindsight.wire.listing import Item, ItemPage, Updated
@@ -99,6 +100,7 @@ __all__ = [
     "SearchTimings",
     "ServiceStatus",
     "StoredPhoto",
+    "TruncateProgress",
     "Updated",
     "Vault",
     "VaultStatus",

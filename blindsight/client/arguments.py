@@ -150,7 +150,8 @@ CHECKS: MappingProxyType[str, _Check] = MappingProxyType(
     {
         **dict.fromkeys(_FLAGS, _flag),
         **dict.fromkeys(("id", "import_id"), text),
-        "name": lambda _, value: text("collection name", value),
+        **dict.fromkeys(("name", "new"), lambda _, value: text("collection name", value)),
+        "alias": text,
         "request_id": _optional(text),
         "address": _optional(text),
         "remove": _keys,

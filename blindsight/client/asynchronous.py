@@ -168,6 +168,11 @@ class AsyncVault:
         """Returns a handle on a collection, without checking that it exists."""
         return AsyncCollection(self, name)
 
+    @wraps(Vault.set_alias)
+    async def set_alias(self, alias: str, collection: str | AsyncCollection) -> None:
+        name = collection.name if isinstance(collection, AsyncCollection) else collection
+        await self._run(Calls(), Vault.set_alias, alias, name)
+
     def get_import(self, import_id: str) -> AsyncImport:
         """Returns a handle on a bulk ingest, without checking that it exists."""
         return AsyncImport(self, import_id)
@@ -175,6 +180,7 @@ class AsyncVault:
     create_collection = _made(Vault.create_collection, lambda vault, one: AsyncCollection(vault, one.name))
     collections = _awaited(Vault.collections)
     delete_collection = _awaited(Vault.delete_collection)
+    remove_alias = _awaited(Vault.remove_alias)
     accept_rollback = _awaited(Vault.accept_rollback)
     acknowledge_alarms = _awaited(Vault.acknowledge_alarms)
     verify = _awaited(Vault.verify)
@@ -203,7 +209,16 @@ class AsyncCollection:
 
         return await self._vault._run(calls, call, *arguments, **named)
 
+    @wraps(Collection.rename)
+    async def rename(self, new: str) -> None:
+        def renamed(collection: Collection) -> str:
+            collection.rename(new)
+            return collection.name
+
+        self.name = await self._run(Calls(), renamed)
+
     describe = _awaited(Collection.describe)
+    truncate = _awaited(Collection.truncate)
     ingest = _awaited(Collection.ingest)
     ingest_bulk = _made(Collection.ingest_bulk, lambda own, job: AsyncImport(own._vault, job))
     ingest_vectors = _awaited(Collection.ingest_vectors)

@@ -21,13 +21,21 @@ from blindsight.client.models import (
     RepackCallback,
     SearchAnswer,
     SearchCallback,
+    TruncateCallback,
 )
 from blindsight.client.sources import Source
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument, NotFound
 from blindsight.packing.tiling import CHANNELS, MAX_PIXELS
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime import transfer
-from blindsight.wire.collections import METRIC, CheckProgress, CollectionInfo, Deletion, RepackProgress
+from blindsight.wire.collections import (
+    METRIC,
+    CheckProgress,
+    CollectionInfo,
+    Deletion,
+    RepackProgress,
+    TruncateProgress,
+)
 from blindsight.wire.items import FileHeader, ItemVector, OriginalHeader, PlanesHeader
 from blindsight.wire.listing import (
     CountRequest,
@@ -58,7 +66,7 @@ _MOST_DELETED = 10_000
 
 @arguments.checked
 class Collection:
-    """A handle on a collection by name; creating one makes no call.
+    """A handle on a collection by name or alias; creating one makes no call.
 
     Use `Vault.collection` or `Vault.create_collection`.
     """
@@ -80,6 +88,21 @@ class Collection:
         request = pb.GetCollectionRequest(name=self.name)
         answer = self._connection.repeat(lambda: self._stub.GetCollection(request, timeout=UNARY_SECONDS))
         return CollectionInfo.from_message(answer.collection)
+
+    def rename(self, new: str) -> None:
+        """Gives the collection another name, which this handle has then; all that is under way goes on.
+
+        Args:
+            new: 1 to 128 printable characters, no dash first, no space at an end; an alias of its own may
+                become its name.
+
+        Raises:
+            NotFound: if there is no such collection.
+            AlreadyExists: if another collection has the name, also as an alias.
+        """
+        request = pb.RenameCollectionRequest(name=self.name, new_name=new)
+        rename = partial(self._stub.RenameCollection, request, timeout=UNARY_SECONDS)
+        self.name = str(self._connection.repeat(rename, safe=False).collection.name)
 
     def ingest(
         self,
@@ -553,6 +576,33 @@ class Collection:
             deleted += deletion.deleted
             unknown.extend(deletion.unknown_ids)
         return Deletion(deleted, tuple(unknown))
+
+    def truncate(self, *, progress: TruncateCallback | None = None) -> int:
+        """Removes all items at one moment, and returns how many; name and settings stay.
+
+        Args:
+            progress: called with the number of items before, and when they are gone.
+
+        Raises:
+            NotFound: if there is no such collection.
+            InvalidArgument: if the handle's name is an alias.
+        """
+        request = pb.TruncateCollectionRequest(name=self.name)
+
+        def attempt() -> int:
+            last: TruncateProgress | None = None
+            for message in calls.answers(
+                self._stub.TruncateCollection(request), expects=pb.TruncateCollectionResponse
+            ):
+                last = TruncateProgress.from_message(message)
+                if progress is not None:
+                    progress(last)
+            if last is None or last.items_done < last.items_total:
+                raise calls.incomplete("truncation")
+            return last.items_done
+
+        # What others have added since a lost answer must not go with it.
+        return self._connection.repeat(attempt, safe=False)
 
     def repack(self, *, progress: RepackCallback | None = None) -> RepackProgress:
         """Re-encrypts the tail and segments with deleted items into full segments.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from blindsight.wire.collections import CheckProgress, Metric, RepackProgress
+from blindsight.wire.collections import CheckProgress, Metric, RepackProgress, TruncateProgress
 from blindsight.wire.ingest import IngestCounts, Outcome
 from blindsight.wire.search import Hit, MatchDrawing, SearchProgress, SearchTimings
 
@@ -129,5 +129,6 @@ class Original:
 
 IngestCallback = Callable[[IngestProgress], None]
 RepackCallback = Callable[[RepackProgress], None]
+TruncateCallback = Callable[[TruncateProgress], None]
 CheckCallback = Callable[[CheckProgress], None]
 SearchCallback = Callable[[SearchProgress], None]

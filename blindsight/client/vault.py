@@ -14,7 +14,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import blindsight
-from blindsight.client.arguments import checked
+from blindsight.client.arguments import checked, text
 from blindsight.client.calls import Connection
 from blindsight.client.collection import UNARY_SECONDS, Collection
 from blindsight.errors import InvalidArgument, Unavailable
@@ -152,7 +152,7 @@ class Vault:
             size: side, in pixels, of the thumbnail that embedder pixels makes; 64 for channels.
 
         Raises:
-            AlreadyExists: if the name is taken.
+            AlreadyExists: if the name is taken, also as an alias.
             InvalidArgument: if the keyholder cannot make such a collection.
         """
         request = CollectionRequest(
@@ -172,7 +172,7 @@ class Vault:
         return self.collection(answer.collection.name)
 
     def collection(self, name: str) -> Collection:
-        """Returns a handle on a collection, without checking that it exists."""
+        """Returns a handle on a collection by name or alias, without checking that it exists."""
         return Collection(self._connection, name)
 
     def collections(self) -> list[CollectionInfo]:
@@ -186,9 +186,39 @@ class Vault:
 
         Raises:
             NotFound: if there is no such collection; one that is damaged is deleted.
+            InvalidArgument: if the name is an alias.
         """
         request = pb.DeleteCollectionRequest(name=name)
         self._connection.repeat(lambda: self._stub.DeleteCollection(request), safe=False)
+
+    def set_alias(self, alias: str, collection: str | Collection) -> None:
+        """Gives a collection another name by which it is found, too.
+
+        One that another collection has moves, at one moment: who searches by it meanwhile searches one or the
+        other.  Deletion and truncation want a collection's own name.
+
+        Args:
+            alias: 1 to 128 printable characters, no dash first, no space at an end.
+            collection: a handle, or a name or alias.
+
+        Raises:
+            NotFound: if there is no such collection.
+            AlreadyExists: if a collection has the alias as its own name.
+            ResourceExhausted: if the collection has too many aliases.
+        """
+        name = collection.name if isinstance(collection, Collection) else collection
+        request = pb.SetAliasRequest(alias=alias, collection=text("collection name", name))
+        self._connection.repeat(lambda: self._stub.SetAlias(request, timeout=UNARY_SECONDS))
+
+    def remove_alias(self, alias: str) -> str:
+        """Takes an alias from its collection; returns the collection's name.
+
+        Raises:
+            NotFound: if no collection has it.
+        """
+        request = pb.RemoveAliasRequest(alias=alias)
+        remove = partial(self._stub.RemoveAlias, request, timeout=UNARY_SECONDS)
+        return str(self._connection.repeat(remove, safe=False).collection.name)
 
     def accept_rollback(self, name: str) -> Rollback:
         """Accepts that storage has an older state of a collection than the keyholder has seen.

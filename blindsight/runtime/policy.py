@@ -45,6 +45,7 @@ CALLERS: Mapping[str, Mapping[str, frozenset[Caller]]] = {
         "ReadPlanes": _READERS,
         "DeleteItems": _OWNER,
         "UpdateItems": _OWNER,
+        "TruncateCollection": _OWNER,
         "GetStatus": _OWNER,
     },
     "evaluator": {
@@ -63,7 +64,9 @@ CALLERS: Mapping[str, Mapping[str, frozenset[Caller]]] = {
 # What takes away something that was stored, or puts something else in its place.  An append does that only if
 # it retires segments, as repacks do, or replaces items: both are the keyholder's.
 DESTRUCTIVE: Mapping[str, frozenset[str]] = {
-    "storage": frozenset({"ReplaceConfig", "DeleteCollection", "DeleteItems", "UpdateItems"}),
+    "storage": frozenset(
+        {"ReplaceConfig", "DeleteCollection", "DeleteItems", "TruncateCollection", "UpdateItems"}
+    ),
     "evaluator": frozenset({"DropCollection"}),
 }
 CHANGES_ITEMS = _OWNER

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from blindsight.errors import DataLoss
+from blindsight.errors import DataLoss, ResourceExhausted
 from blindsight.packing.planes import Integers, PlaneLayout
 from blindsight.trusted import embedders
 from blindsight.trusted.embedders.pixels import CHANNELS
@@ -42,6 +42,8 @@ class CollectionConfig:
         parameter_set, stride: as in storage's record, which could otherwise choose a weaker encryption for
             what comes next.
         channels: colour channels of raw pixels, "grey" or "rgb"; "" for vectors of any other kind.
+        aliases: other names, each with a number: of the collections that have an alias, the one with the
+            highest number is meant, so that one write moves it.
     """
 
     name: str
@@ -53,10 +55,21 @@ class CollectionConfig:
     parameter_set: str
     stride: int
     channels: str = ""
+    aliases: Mapping[str, int] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
-        """Serialises the settings as JSON of a fixed size."""
-        return _filled(json.dumps(asdict(self)).encode(), CONFIG_BYTES)
+        """Serialises the settings as JSON of a fixed size.
+
+        Raises:
+            ResourceExhausted: if the aliases do not fit.
+        """
+        text = json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) > CONFIG_BYTES:
+            raise ResourceExhausted(
+                f"settings of {len(text)} bytes with {len(self.aliases)} aliases, want at most "
+                f"{CONFIG_BYTES}: remove some aliases, or take shorter ones"
+            )
+        return _filled(text, CONFIG_BYTES)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> CollectionConfig:

@@ -89,6 +89,7 @@ class CollectionInfo(Record[pb.Collection]):
         damage: why the collection cannot be used; empty if it can.
         quarantined_items: those of `items` that no search ranks, because their vectors were lost.
         undescribed_items: those of `items` that no search ranks, because their photos could not be described.
+        aliases: its other names, in their order.
     """
 
     name: str
@@ -115,6 +116,7 @@ class CollectionInfo(Record[pb.Collection]):
     damage: str = ""
     quarantined_items: int = 0
     undescribed_items: int = 0
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +219,14 @@ class RepackProgress(Record[pb.RepackResponse]):
     items_total: int = 0
     segments_retired: int = 0
     segments_written: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TruncateProgress(Record[pb.TruncateCollectionResponse]):
+    """The progress of a truncation, which is one step: all items are there, or gone."""
+
+    items_done: int = 0
+    items_total: int = 0
 
 
 @dataclass(frozen=True, slots=True)

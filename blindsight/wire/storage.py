@@ -36,7 +36,7 @@ class StoredCollection(Record[pb.Collection]):
         dimension: number of values of an encrypted row.
         stride: stride of the main region.
         created_unix_seconds: set by storage, as are the attributes below up to `plane_bytes`.
-        sequence: grows with every append and deletion.
+        sequence: grows with every write.
         epoch: grows when segments are retired.
         items: number of live items.
         items_added: number of items ever added, deleted ones included.
@@ -358,6 +358,26 @@ class Updated(Record[pb.UpdateItemsResponse]):
     """The sequence after a change of metadata."""
 
     sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settings(Record[pb.ReplaceConfigRequest]):
+    """The name tag and sealed settings that a collection has from now on, and the link of this write."""
+
+    collection_id: bytes
+    name_tag: bytes
+    sealed_config: bytes
+    link: Link
+    fencing_token: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Truncation(Record[pb.TruncateCollectionRequest]):
+    """A removal of all items of a collection, and its link."""
+
+    collection_id: bytes
+    link: Link
+    fencing_token: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,10 +34,19 @@ from blindsight.trusted.records import ItemMetadata, PeerStatus
 from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.trusted.vault.heads import Heads
 from blindsight.trusted.vault.items import Items
+from blindsight.trusted.vault.names import composed, not_an_alias
+from blindsight.trusted.vault.naming import Naming
 from blindsight.trusted.vault.repack import Repack, due
 from blindsight.trusted.vault.vault import Rollback, Vault
 from blindsight.trusted.vault.writer import Writer, Written
-from blindsight.wire.collections import Alarm, CheckProgress, Damage, RepackProgress, ServiceStatus
+from blindsight.wire.collections import (
+    Alarm,
+    CheckProgress,
+    Damage,
+    RepackProgress,
+    ServiceStatus,
+    TruncateProgress,
+)
 from blindsight.wire.combine import CombineProgress
 from blindsight.wire.ingest import IngestCounts, IngestHeader, ItemResult
 from blindsight.wire.metadata import Where
@@ -120,6 +129,7 @@ class Keyholder:
         catalog = CatalogStore(folder / CATALOG_FILE_NAME, keys.subkey("catalog"))
         self._catalog = Catalog(catalog, self._items)
         self._writer = Writer(self.vault, storage, self._crypto, self._written)
+        self.naming = Naming(self.vault, self._writer)
         self.items = ItemOperations(self.vault, self._catalog, self._writer)
         self.vectors = StoredVectors(self.vault, storage, self._crypto)
         self._scorer = Scorer(
@@ -243,7 +253,9 @@ class Keyholder:
             DataLoss: if storage's state of it is not what was written, or older than this keyholder has seen.
         """
         with self._alarms.watching(name):
-            yield await self.vault.get(name)
+            collection = await self.vault.get(name)
+        with self._alarms.watching(collection.config.name):
+            yield collection
 
     def _unless_stopping(self) -> None:
         """Raises Draining if the keyholder is stopping, since the stream was not read to its end."""
@@ -308,9 +320,8 @@ class Keyholder:
     async def _selected(self, collection: OpenCollection, where: Where | None) -> Selection | None:
         return await self._catalog.select(collection, where.filter) if where is not None else None
 
-    async def _embed(self, name: str, data: bytes) -> tuple[Floats, float]:
+    async def _embed(self, collection: OpenCollection, data: bytes) -> tuple[Floats, float]:
         """Embeds a photo; returns the vector [dimension] and the seconds it took; see `embed_query`."""
-        collection = await self.vault.get(name)
         started = time.perf_counter()
         embedded = await embed_query(self._crypto, self._scorer.turns, collection, data)
         return embedded.vector.astype(np.float64), time.perf_counter() - started
@@ -328,7 +339,7 @@ class Keyholder:
         async with self.using(name) as collection:
             vector, seconds = inputs[0], 0.0
             if isinstance(vector, bytes):
-                vector, seconds = await self._embed(name, vector)
+                vector, seconds = await self._embed(collection, vector)
             verification = await self._verify.item(collection, item_id, vector, threshold)
         verification.timings.embed = seconds
         return verification
@@ -391,6 +402,28 @@ class Keyholder:
         self._follower.forget(collection_id)
         await self._answer_keys.forget(collection_id)
         await self._catalog.forget(collection_id)
+
+    async def truncate_collection(self, name: str) -> AsyncIterator[TruncateProgress]:
+        """Removes all items of a collection; see `Writer.truncate`."""
+        async with self.using(name) as collection:
+            if composed(name) != collection.config.name:
+                raise not_an_alias(name, collection.config.name)
+            await self.vault.refresh(collection)
+            yield TruncateProgress(0, collection.slots.items)
+            async with collection.lock:
+                removed = await self._writer.truncate(collection)
+                await self._answer_keys.emptied(collection)
+                await self._catalog.forget(collection.record.collection_id)
+            self._follower.fetch(collection.record.collection_id)
+            yield TruncateProgress(removed, removed)
+
+    async def rename_collection(self, name: str, new: str) -> OpenCollection:
+        """Gives a collection another name, under which its alarms stand on; see `Naming.rename`."""
+        async with self.using(name) as collection:
+            old = collection.config.name
+            renamed = await self.naming.rename(name, new)
+        self._alarms.rename(old, renamed.config.name)
+        return renamed
 
     async def accept_rollback(self, name: str) -> Rollback:
         """Accepts that storage was set back; see `Vault.accept_rollback`."""

@@ -15,8 +15,9 @@ from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
 from blindsight.runtime import transfer
 from blindsight.runtime.reports import with_reports
 from blindsight.trusted.similarity.linear import Metric
+from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.trusted.vault.settings import new_config
-from blindsight.wire.collections import CollectionRequest, Deletion, Rollback, VaultStatus
+from blindsight.wire.collections import CollectionInfo, CollectionRequest, Deletion, Rollback, VaultStatus
 from blindsight.wire.combine import CombineHeader, CombineProgress
 from blindsight.wire.ingest import OUTCOMES, IngestCounts, IngestHeader, ItemResult
 from blindsight.wire.items import OriginalHeader, PlanesHeader
@@ -70,20 +71,20 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
                 size=asked.size,
             )
         )
-        return pb.CreateCollectionResponse(collection=describing.collection(created).to_message())
+        return pb.CreateCollectionResponse(collection=self._described(created).to_message())
 
     async def GetCollection(
         self, request: pb.GetCollectionRequest, context: Context
     ) -> pb.GetCollectionResponse:
         """Returns a collection."""
         found = await self._keyholder.collection(request.name)
-        return pb.GetCollectionResponse(collection=describing.collection(found).to_message())
+        return pb.GetCollectionResponse(collection=self._described(found).to_message())
 
     async def ListCollections(
         self, request: pb.ListCollectionsRequest, context: Context
     ) -> pb.ListCollectionsResponse:
         """Returns all collections."""
-        found = map(describing.collection, await self._vault.all())
+        found = map(self._described, await self._vault.all())
         return pb.ListCollectionsResponse(collections=[one.to_message() for one in found])
 
     async def DeleteCollection(
@@ -92,6 +93,33 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         """Removes a collection."""
         await self._keyholder.delete_collection(request.name)
         return pb.DeleteCollectionResponse()
+
+    async def RenameCollection(
+        self, request: pb.RenameCollectionRequest, context: Context
+    ) -> pb.RenameCollectionResponse:
+        """Gives a collection another name."""
+        renamed = await self._keyholder.rename_collection(request.name, request.new_name)
+        return pb.RenameCollectionResponse(collection=self._described(renamed).to_message())
+
+    async def SetAlias(self, request: pb.SetAliasRequest, context: Context) -> pb.SetAliasResponse:
+        """Gives a collection an alias."""
+        named = await self._keyholder.naming.set_alias(request.alias, request.collection)
+        return pb.SetAliasResponse(collection=self._described(named).to_message())
+
+    async def RemoveAlias(self, request: pb.RemoveAliasRequest, context: Context) -> pb.RemoveAliasResponse:
+        """Takes an alias from its collection."""
+        named = await self._keyholder.naming.remove_alias(request.alias)
+        return pb.RemoveAliasResponse(collection=self._described(named).to_message())
+
+    async def TruncateCollection(
+        self, request: pb.TruncateCollectionRequest, context: Context
+    ) -> AsyncIterator[pb.TruncateCollectionResponse]:
+        """Removes all items of a collection."""
+        async for state in self._keyholder.truncate_collection(request.name):
+            yield state.to_message()
+
+    def _described(self, opened: OpenCollection) -> CollectionInfo:
+        return describing.collection(opened, self._vault.aliases(opened))
 
     async def Ingest(
         self, request_iterator: AsyncIterator[pb.IngestRequest], context: Context
@@ -325,7 +353,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         return VaultStatus(
             services,
             self._keyholder.keys.key_id.hex(),
-            tuple(map(describing.collection, collections)),
+            tuple(map(self._described, collections)),
             tuple(self._vault.lost),
             self._keyholder.alarms,
             self._vault.unreadable,

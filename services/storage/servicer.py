@@ -81,12 +81,10 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         self, request: pb.ReplaceConfigRequest, context: Context
     ) -> pb.ReplaceConfigResponse:
         validation.require_id(request.collection_id, "collection_id")
-        validation.require_config(request.sealed_config)
-        validation.require_token(request.fencing_token)
-        await self._threads.write(
-            self._store.replace_config, request.collection_id, request.sealed_config, request.fencing_token
-        )
-        return pb.ReplaceConfigResponse()
+        settings = wire.Settings.from_message(request)
+        validation.require_settings(settings)
+        sequence = await self._threads.write(self._store.replace_config, settings)
+        return pb.ReplaceConfigResponse(sequence=sequence)
 
     async def DeleteCollection(
         self, request: pb.DeleteCollectionRequest, context: Context
@@ -181,6 +179,16 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         if done.deleted:
             await self._sweeper.sweep()
         return done.to_message()
+
+    async def TruncateCollection(
+        self, request: pb.TruncateCollectionRequest, context: Context
+    ) -> pb.TruncateCollectionResponse:
+        validation.require_id(request.collection_id, "collection_id")
+        truncation = wire.Truncation.from_message(request)
+        validation.require_truncation(truncation)
+        sequence = await self._threads.write(self._store.truncate_collection, truncation)
+        await self._sweeper.sweep()
+        return pb.TruncateCollectionResponse(sequence=sequence)
 
     async def UpdateItems(self, request: pb.UpdateItemsRequest, context: Context) -> pb.UpdateItemsResponse:
         validation.require_id(request.collection_id, "collection_id")

@@ -29,7 +29,9 @@ from blindsight.wire.storage import (
     Deletion,
     Link,
     PieceHeader,
+    Settings,
     StoredCollection,
+    Truncation,
     Update,
 )
 from services.storage.records import Geometry
@@ -220,6 +222,20 @@ def require_update(update: Update) -> None:
             raise InvalidArgument(f"version of {len(item.version)} bytes, want {VERSION_BYTES}")
         _require_metadata(item.sealed_metadata)
     require_link(update.link, min(update.link.sequence, MAX_SEQUENCE), update.link.epoch)
+
+
+def require_settings(settings: Settings) -> None:
+    """Refuses settings that no collection could have been created with, or without a link."""
+    require_token(settings.fencing_token)
+    require_id(settings.name_tag, "name_tag")
+    require_config(settings.sealed_config)
+    require_link(settings.link, min(settings.link.sequence, MAX_SEQUENCE), settings.link.epoch)
+
+
+def require_truncation(truncation: Truncation) -> None:
+    """Refuses a truncation without a link."""
+    require_token(truncation.fencing_token)
+    require_link(truncation.link, min(truncation.link.sequence, MAX_SEQUENCE), truncation.link.epoch)
 
 
 def _require_metadata(sealed: bytes) -> None:

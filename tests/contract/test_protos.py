@@ -13,7 +13,8 @@ PROTOS = Path(__file__).parents[2] / "protos"
 # An rpc and the lines of comment right above it.
 RPC = re.compile(r"((?:^ *//.*\n)*)^ *rpc (\w+)\((stream )?(\w+)\) returns \((stream )?(\w+)\)", re.MULTILINE)
 NAMES = {
-    "keyholder": "CreateCollection GetCollection ListCollections DeleteCollection Ingest IngestImage Search "
+    "keyholder": "CreateCollection GetCollection ListCollections DeleteCollection RenameCollection SetAlias "
+    "RemoveAlias TruncateCollection Ingest IngestImage Search "
     "SearchVectors SearchImage Verify "
     "Combine GetOriginal GetPlanes ListItems CountItems GetItem GetVector "
     "UpdateItems DeleteItems Repack Check "
@@ -24,7 +25,7 @@ NAMES = {
     "evaluator": "Score CompareAll Combine Transform Difference ScaleSpace Prepare DropCollection GetStatus",
     "storage": "CreateCollection GetCollection ListCollections ReplaceConfig DeleteCollection TakeTurn "
     "TakeLease RenewLease ReleaseLease Append ReadBatches ReadSlots GetItems ReadOriginal ReadAttachments "
-    "ReadPlanes DeleteItems UpdateItems GetStatus",
+    "ReadPlanes DeleteItems TruncateCollection UpdateItems GetStatus",
 }
 
 

@@ -65,7 +65,8 @@ async def _no_batches(_: object, __: object) -> None:
 OF_STORAGE: dict[str, Callable[[StorageClient], Awaitable[Any]]] = {
     "get_collection": lambda storage: storage.get_collection(ID),
     "list_collections": lambda storage: storage.list_collections(),
-    "replace_config": lambda storage: storage.replace_config(ID, b"config"),
+    "replace_config": lambda storage: storage.replace_config(ID, ID, b"config", LINK),
+    "truncate_collection": lambda storage: storage.truncate_collection(ID, LINK),
     "delete_collection": lambda storage: storage.delete_collection(ID),
     "take_turn": lambda storage: storage.take_turn(ID, ID),
     "append": lambda storage: storage.append(ID, ID, LINK, [PLACE], [b"block"], [bytes(32)], []),

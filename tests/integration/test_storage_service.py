@@ -37,6 +37,7 @@ from support.storage import (
     refusal,
     requests,
     sealed,
+    settings_to,
     with_planes,
 )
 
@@ -194,7 +195,7 @@ def test_collections_are_made_listed_changed_and_deleted(client: Client) -> None
         pages += 1
     assert (listed, pages) == (made, 3)
     key = COLLECTION.collection_id
-    client.stub.ReplaceConfig(pb.ReplaceConfigRequest(collection_id=key, sealed_config=sealed(80, "new")))
+    client.stub.ReplaceConfig(settings_to(COLLECTION, sealed(80, "new"), 1).to_message())
     assert client.get(COLLECTION).sealed_config == sealed(80, "new")
     client.stub.DeleteCollection(pb.DeleteCollectionRequest(collection_id=key))
     again = refusal(lambda: client.stub.DeleteCollection(pb.DeleteCollectionRequest(collection_id=key)))

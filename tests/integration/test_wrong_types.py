@@ -72,6 +72,9 @@ RIGHT: dict[tuple[type, str], dict[str, Any]] = {
     (Vault, "delete_collection"): {"name": "nobody"},
     (Vault, "accept_rollback"): {"name": "photos"},
     (Vault, "acknowledge_alarms"): {},
+    (Vault, "set_alias"): {"alias": "pictures", "collection": "photos"},
+    (Vault, "remove_alias"): {"alias": "of nobody"},
+    (Collection, "rename"): {"new": "called otherwise"},
     (Vault, "verify"): {"a": PHOTO, "b": OTHER, "embedder": "pixels"},
     (Vault, "combine"): {"inputs": [PHOTO, OTHER], "weights": [1, 1], "key_bits": 2048},
     (Vault, "filter"): {"image": PHOTO, "operations": "box"},
@@ -132,6 +135,8 @@ def test_a_value_of_a_wrong_type_is_one_clear_error(
     target = targets[kind]
     if name in ("ingest_vectors", "search_vectors"):
         target = targets[Vault].collection("vectors")
+    if name in ("rename", "truncate"):
+        target = targets[Vault].create_collection(f"for {name}", embedder="none", dimension=4)
     bare = []
     for parameter in list(inspect.signature(method).parameters)[1:]:
         for what, value in WRONG.items():

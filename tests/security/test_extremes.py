@@ -96,6 +96,10 @@ def streams(job: bytes) -> dict[str, list[Message]]:
         "GetCollection": [k.GetCollectionRequest(name="photos")],
         "ListCollections": [k.ListCollectionsRequest()],
         "DeleteCollection": [k.DeleteCollectionRequest(name="nobody's")],
+        "RenameCollection": [k.RenameCollectionRequest(name="nobody's", new_name="somebody's")],
+        "SetAlias": [k.SetAliasRequest(alias="theirs", collection="photos")],
+        "RemoveAlias": [k.RemoveAliasRequest(alias="nobody's")],
+        "TruncateCollection": [k.TruncateCollectionRequest(name="nobody's")],
         "Ingest": [k.IngestRequest(header={"collection": "vectors"}), k.IngestRequest(vectors=block)],
         "Ingest photos": [
             k.IngestRequest(

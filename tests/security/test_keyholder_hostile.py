@@ -308,6 +308,27 @@ REQUESTS = {
     "get two lines": Request("GetCollection", pb.GetCollectionRequest(name="\r\n\x1b[2J"), NOT_FOUND),
     "delete nothing": Request("DeleteCollection", pb.DeleteCollectionRequest(), NOT_FOUND),
     "delete the unknown": Request("DeleteCollection", pb.DeleteCollectionRequest(name=LONG), NOT_FOUND),
+    "rename nothing": Request("RenameCollection", pb.RenameCollectionRequest(new_name="new"), NOT_FOUND),
+    "rename to nothing": Request("RenameCollection", pb.RenameCollectionRequest(name=VECTORS), INVALID),
+    "rename to two lines": Request(
+        "RenameCollection", pb.RenameCollectionRequest(name=VECTORS, new_name="\r\n\x1b[2J"), INVALID
+    ),
+    "rename to a name that is too long": Request(
+        "RenameCollection", pb.RenameCollectionRequest(name=VECTORS, new_name=LONG), INVALID
+    ),
+    "rename to the name of another": Request(
+        "RenameCollection", pb.RenameCollectionRequest(name=VECTORS, new_name=PHOTOS), TAKEN
+    ),
+    "an alias that is nothing": Request("SetAlias", pb.SetAliasRequest(collection=VECTORS), INVALID),
+    "an alias with a dash": Request("SetAlias", pb.SetAliasRequest(alias="-x", collection=VECTORS), INVALID),
+    "an alias of nothing": Request("SetAlias", pb.SetAliasRequest(alias="x"), NOT_FOUND),
+    "an alias that is a name": Request(
+        "SetAlias", pb.SetAliasRequest(alias=PHOTOS, collection=VECTORS), TAKEN
+    ),
+    "remove no alias": Request("RemoveAlias", pb.RemoveAliasRequest(), NOT_FOUND),
+    "remove a name": Request("RemoveAlias", pb.RemoveAliasRequest(alias=VECTORS), NOT_FOUND),
+    "truncate nothing": Request("TruncateCollection", pb.TruncateCollectionRequest(), NOT_FOUND),
+    "truncate the unknown": Request("TruncateCollection", pb.TruncateCollectionRequest(name=LONG), NOT_FOUND),
     "planes of nothing": Request("GetPlanes", pb.GetPlanesRequest(), NOT_FOUND),
     "planes of an id with control characters": Request(
         "GetPlanes", pb.GetPlanesRequest(collection=PHOTOS, id="\x00\n"), NOT_FOUND

@@ -636,7 +636,7 @@ def test_exchanged_names_are_refused(honest: World, pair: tuple[Collection, Coll
 
     records_lie(honest, lie)
     for collection in (left, right):
-        assert "another collection's settings" in refused(honest, lambda of=collection: best(of))
+        assert "changed the record" in refused(honest, lambda of=collection: best(of))
     honest.tell_the_truth()
     assert (best(left), best(right)) == (["0"], ["0"])
 

@@ -11,6 +11,7 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -436,6 +437,206 @@ def test_an_evaluator_whose_cache_is_of_another_history_makes_it_anew(world: Wor
         found = collection.search_vectors(VECTORS[rows], k=1).results
         assert [hits[0].id for hits in found] == [str(row - 60) for row in rows]
     assert world.alarm() == ""
+
+
+# --- names ------------------------------------------------------------------------------------------------
+
+
+def show_records(world: World, records: dict[bytes, pb.Collection], *fields: str) -> None:
+    """Says of these collections what it said before, wherever storage tells of them."""
+
+    def put(record: pb.Collection) -> None:
+        for name in fields:
+            if record.collection_id in records:
+                setattr(record, name, getattr(records[record.collection_id], name))
+
+    def changed(method: str, answers: Iterable[bytes]) -> Iterable[bytes]:
+        for data in answers:
+            if method == SERVICE + "ListCollections":
+                listed = pb.ListCollectionsResponse.FromString(data)
+                for one in listed.collections:
+                    put(one)
+                yield listed.SerializeToString()
+            elif method == SERVICE + "GetCollection":
+                got = pb.GetCollectionResponse.FromString(data)
+                put(got.collection)
+                yield got.SerializeToString()
+            else:
+                yield data
+
+    world.relay.change = changed
+
+
+def records(world: World) -> dict[bytes, pb.Collection]:
+    """What storage says of its collections."""
+    world.vault.collections()
+    calls = [call for call in world.relay.calls if call.method == SERVICE + "ListCollections"]
+    listed = pb.ListCollectionsResponse.FromString(calls[-1].answered[0]).collections
+    return {one.collection_id: one for one in listed}
+
+
+NAMED = ("name_tag", "sealed_config")
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_the_old_name_of_a_renamed_collection_is_refused_whatever_storage_says(
+    world: World, restarted: bool
+) -> None:
+    collection = world.new("old")
+    old = records(world)
+    collection.rename("new")
+    show_records(world, old, *NAMED)
+    if restarted:
+        world.restart_keyholder()
+        refused(world, lambda: best(collection), "not those that were written")
+        refused(world, lambda: best(world.vault.collection("old")), "not those that were written")
+    else:
+        assert best(collection) == ["0"]  # it needs nothing of storage
+        with pytest.raises(DataLoss):
+            best(world.vault.collection("old"))
+    world.tell_the_truth()
+    assert best(collection) == ["0"]
+    with pytest.raises(NotFound):
+        best(world.vault.collection("old"))
+
+
+def test_a_name_that_never_had_a_write_is_authentic_too(world: World) -> None:
+    collection = world.vault.create_collection("bare", embedder="none", dimension=DIMENSION)
+    old = records(world)
+    collection.rename("barer")
+    show_records(world, old, *NAMED)
+    world.restart_keyholder()
+    refused(world, collection.describe, "not those that were written")
+    world.tell_the_truth()
+    assert collection.describe().items == 0
+
+
+@pytest.mark.parametrize("hidden", ["the new collection's record", "both records"])
+def test_an_alias_that_was_moved_means_the_new_collection_whatever_storage_says(
+    world: World, hidden: str
+) -> None:
+    """An owner who searches a collection that was replaced would not see it."""
+    first, second = world.new("first"), world.new("second", 30)
+    world.vault.set_alias("current", first)
+    old = records(world)
+    world.vault.set_alias("current", second)
+    current = world.vault.collection("current")
+    assert best(current, 29) == ["29"]
+    seconds = max(old.values(), key=lambda one: one.items)
+    show_records(world, old if hidden == "both records" else {seconds.collection_id: seconds}, *NAMED)
+    world.restart_keyholder()
+    refused(world, lambda: best(current), "not those that were written")
+    world.tell_the_truth()
+    assert best(current, 29) == ["29"]
+
+
+def test_names_that_storage_exchanges_are_refused(world: World) -> None:
+    left, right = world.new("left"), world.new("right")
+    left.rename("west")
+    told = records(world)
+    one, other = told.values()
+    swapped = {
+        one.collection_id: pb.Collection(name_tag=other.name_tag, sealed_config=other.sealed_config),
+        other.collection_id: pb.Collection(name_tag=one.name_tag, sealed_config=one.sealed_config),
+    }
+    for fields, why in ((NAMED, "lost|changed|settings"), (NAMED[:1], "changed the record")):
+        show_records(world, swapped, *fields)
+        world.restart_keyholder()
+        refused(world, lambda: best(left), why)
+        refused(world, lambda: best(right), why)
+    world.tell_the_truth()
+    assert (best(left), best(right)) == (["0"], ["0"])
+
+
+@pytest.mark.parametrize("by", ["before", "after"])
+def test_a_backup_from_before_a_rename_is_accepted_by_either_name(world: World, by: str) -> None:
+    collection = world.new("before")
+    copy = world.saved(f"named {by}")
+    collection.rename("after")
+    world.vault.set_alias("alias", collection)
+    world.restore(copy)
+    world.restart_keyholder()
+    for name in ("before", "after", "alias"):
+        refused(world, lambda name=name: best(world.vault.collection(name)), "set back")
+    told = world.vault.accept_rollback(by)
+    assert (told.set_back, told.writes_before, told.writes, told.items) == (True, 3, 1, 20)
+    assert best(world.vault.collection("before")) == ["0"]
+    for name in ("after", "alias"):
+        with pytest.raises(NotFound):
+            best(world.vault.collection(name))
+    (left,) = world.vault.collections()
+    assert (left.name, left.aliases, left.damage) == ("before", (), "")
+
+
+def test_an_alarm_and_a_loss_are_told_under_the_new_name(world: World) -> None:
+    before = world.saved("before there was any")
+    collection = world.new("suspect")
+    world.show_slots(rotated)
+    refused(world, lambda: best(collection), "not those that were written")
+    world.tell_the_truth()
+    collection.rename("renamed suspect")
+    (alarm,) = world.vault.status().alarms
+    assert alarm.collection == "renamed suspect"
+    world.restart_keyholder()
+    assert [one.collection for one in world.vault.status().alarms] == ["renamed suspect"]
+    world.restore(before)
+    world.restart_keyholder()
+    assert world.vault.status().lost == ("renamed suspect",)
+    world.vault.delete_collection("renamed suspect")
+    assert world.vault.status().lost == ()
+
+
+@pytest.mark.parametrize("dies", ["keyholder", "storage"])
+def test_kill_9_around_a_change_of_names_leaves_the_old_or_the_new_one(world: World, dies: str) -> None:
+    world.restart_keyholder()
+    one, other = world.new("name 0"), world.new("other", 30)
+    world.vault.set_alias("current", other)
+    current, seen = world.vault.collection("current"), set[object]()
+    for number in range(1, 9):
+        process, committed = world.services[dies].popen, bool(number % 2)
+
+        def killed(
+            method: str, answers: Iterable[bytes], process: Any = process, committed: bool = committed
+        ) -> Iterable[bytes]:
+            if method == SERVICE + "ReplaceConfig":
+                answers = list(answers) if committed else answers
+                process.kill()
+            yield from answers
+
+        was = world.vault.collection(one.name).describe().aliases
+        names = {one.name, f"name {number}"}
+        world.relay.change = killed
+        renames = number % 4 < 2
+        meant = other if was else one
+
+        def change(number: int = number, renames: bool = renames, meant: Collection = meant) -> None:
+            with suppress(BlindsightError):
+                if renames:
+                    one.rename(f"name {number}")  # noqa: B023 - until then it is the same
+                else:
+                    world.vault.set_alias("current", meant)
+
+        with ThreadPoolExecutor(1) as threads:
+            changing = threads.submit(change)
+            world.services[dies].wait()
+            world.services[dies].start()
+            changing.result()
+        world.tell_the_truth()
+        found = {told.name: told.aliases for told in world.vault.collections()}
+        assert len(found) == 2
+        (name,) = found.keys() - {"other"}
+        assert name in names
+        for gone in names - {name}:
+            with pytest.raises(NotFound):
+                best(world.vault.collection(gone))
+        one = world.vault.collection(name)
+        assert best(one, 7) == ["7"]
+        assert sorted(found.values()) == [(), ("current",)]
+        assert len(current.search_vectors(VECTORS[:1], k=100).results[0]) == (20 if found[name] else 30)
+        assert world.alarm() == ""
+        seen.add((renames, name == f"name {number}" if renames else found[name] != was))
+    assert (True, True) in seen
+    assert (False, True) in seen
 
 
 # --- crashes ----------------------------------------------------------------------------------------------

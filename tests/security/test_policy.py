@@ -30,6 +30,7 @@ WORDS = (
     "Reset",
     "Restore",
     "Update",
+    "Truncate",
 )
 
 

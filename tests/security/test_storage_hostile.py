@@ -35,7 +35,9 @@ from support.storage import (
     refusal,
     requests,
     sealed,
+    settings_to,
     sha256,
+    truncation_to,
     with_attachment,
     with_planes,
 )
@@ -203,7 +205,9 @@ def test_an_id_of_another_form_is_refused_everywhere(client: Client, value: byte
     calls: list[Callable[[], object]] = [
         lambda: stub.GetCollection(pb.GetCollectionRequest(collection_id=value)),
         lambda: stub.DeleteCollection(pb.DeleteCollectionRequest(collection_id=value)),
-        lambda: stub.ReplaceConfig(pb.ReplaceConfigRequest(collection_id=value, sealed_config=sealed(9))),
+        lambda: stub.ReplaceConfig(settings_to(COLLECTION, sealed(9), 1, collection_id=value).to_message()),
+        lambda: stub.ReplaceConfig(settings_to(COLLECTION, sealed(9), 1, name_tag=value).to_message()),
+        lambda: stub.TruncateCollection(truncation_to(COLLECTION, 1, 1, collection_id=value).to_message()),
         lambda: stub.ReadBatches(pb.ReadBatchesRequest(collection_id=value)),
         lambda: stub.ReadSlots(pb.ReadSlotsRequest(collection_id=value)),
         lambda: stub.GetItems(pb.GetItemsRequest(collection_id=value)),
@@ -231,7 +235,8 @@ def test_unknown_collections_and_items_are_not_found(client: Client) -> None:
     calls: list[Callable[[], object]] = [
         lambda: stub.GetCollection(pb.GetCollectionRequest(collection_id=unknown)),
         lambda: stub.DeleteCollection(pb.DeleteCollectionRequest(collection_id=unknown)),
-        lambda: stub.ReplaceConfig(pb.ReplaceConfigRequest(collection_id=unknown, sealed_config=sealed(9))),
+        lambda: stub.ReplaceConfig(settings_to(COLLECTION, sealed(9), 1, collection_id=unknown).to_message()),
+        lambda: stub.TruncateCollection(truncation_to(COLLECTION, 1, 1, collection_id=unknown).to_message()),
         lambda: stub.ReadBatches(pb.ReadBatchesRequest(collection_id=unknown)),
         lambda: stub.ReadSlots(pb.ReadSlotsRequest(collection_id=unknown)),
         lambda: stub.GetItems(pb.GetItemsRequest(collection_id=unknown)),
@@ -267,7 +272,7 @@ def test_settings_that_are_not_sealed_are_refused(
     client: Client, config: bytes, expected: tuple[grpc.StatusCode, str]
 ) -> None:
     is_refused(lambda: client.create(collection(1, sealed_config=config)), expected)
-    replacing = pb.ReplaceConfigRequest(collection_id=COLLECTION.collection_id, sealed_config=config)
+    replacing = settings_to(COLLECTION, config, 1).to_message()
     is_refused(lambda: client.stub.ReplaceConfig(replacing), expected)
 
 

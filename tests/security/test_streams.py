@@ -248,6 +248,15 @@ def ingested_vectors(world: World) -> object:
         world.vault.delete_collection(collection.name)
 
 
+def truncated(world: World) -> object:
+    collection = world.vault.create_collection(f"truncated {next(NUMBERS)}", embedder="none", dimension=8)
+    collection.ingest_vectors(VECTORS)
+    try:
+        return collection.truncate()
+    finally:
+        world.vault.delete_collection(collection.name)
+
+
 def submitted(world: World) -> object:
     made = world.vault.collection("album").ingest_bulk([("a", GREY), ("b", WIDE)], request_id="the same")
     return made.import_id
@@ -423,6 +432,14 @@ ROWS = [
         {"": STATES},
         {"*_done": STATES, "*_total": STATES, "damage*": OWN},
         replay=True,
+    ),
+    Row(
+        KEYHOLDER + "TruncateCollection",
+        ("SDK", "keyholder"),
+        truncated,
+        {"": STATES},
+        {"items_*": STATES},
+        writes=True,
     ),
     Row(
         KEYHOLDER + "Repack",

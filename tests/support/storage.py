@@ -34,7 +34,9 @@ from blindsight.wire.storage import (
     Link,
     PieceHeader,
     Planes,
+    Settings,
     StoredCollection,
+    Truncation,
 )
 from services.storage.records import Append, Geometry
 from services.storage.stores import Store
@@ -162,6 +164,17 @@ def chain_at(sequence: int) -> bytes:
 def link_to(sequence: int, epoch: int = 0, before: int | None = None) -> Link:
     previous = chain_at(sequence - 1 if before is None else before)
     return Link(sequence, epoch, previous, sha256(b"root %d" % sequence), chain_at(sequence))
+
+
+def settings_to(record: StoredCollection, config: bytes, sequence: int, **changes: Any) -> Settings:
+    """Other settings of a collection, as a write that leads to a sequence."""
+    made = Settings(record.collection_id, record.name_tag, config, link_to(sequence))
+    return replace(made, **changes)
+
+
+def truncation_to(record: StoredCollection, sequence: int, epoch: int, **changes: Any) -> Truncation:
+    """A truncation that leads to a sequence and an epoch."""
+    return replace(Truncation(record.collection_id, link_to(sequence, epoch)), **changes)
 
 
 def deletion_to(record: StoredCollection, gone: Sequence[bytes], sequence: int, epoch: int = 0) -> Any:

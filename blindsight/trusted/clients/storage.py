@@ -98,15 +98,17 @@ class StorageClient:
         self._peer = Peer("storage", address, keepalive_seconds, retry_seconds)
         self._stub = storage_pb2_grpc.StorageServiceStub(self._peer.channel)
 
-    async def _call(self, rpc: Callable[..., Awaitable[Any]], request: Any) -> Any:
-        return await self._peer.call(
-            lambda: rpc(request, metadata=renamed("storage"), timeout=timeouts.CALL_SECONDS)
-        )
+    async def _call(
+        self, rpc: Callable[..., Awaitable[Any]], request: Any, seconds: float = timeouts.CALL_SECONDS
+    ) -> Any:
+        return await self._peer.call(lambda: rpc(request, metadata=renamed("storage"), timeout=seconds))
 
-    async def _write(self, rpc: Callable[..., Awaitable[Any]], request: Any) -> Any:
+    async def _write(
+        self, rpc: Callable[..., Awaitable[Any]], request: Any, seconds: float = timeouts.CALL_SECONDS
+    ) -> Any:
         request.fencing_token = await self.fence.token()
         with self._fenced():
-            return await self._call(rpc, request)
+            return await self._call(rpc, request, seconds)
 
     @contextmanager
     def _fenced(self) -> Iterator[None]:
@@ -146,10 +148,33 @@ class StorageClient:
             if not token:
                 return found
 
-    async def replace_config(self, collection_id: bytes, sealed_config: bytes) -> None:
-        """Replaces the sealed settings of an empty collection."""
-        request = storage_pb2.ReplaceConfigRequest(collection_id=collection_id, sealed_config=sealed_config)
-        await self._write(self._stub.ReplaceConfig, request)
+    async def replace_config(
+        self, collection_id: bytes, name_tag: bytes, sealed_config: bytes, link: wire.Link
+    ) -> None:
+        """Gives a collection another name tag and other sealed settings.
+
+        Args:
+            link: of this write.
+
+        Raises:
+            Conflict: if the collection is not in the state before the link.
+            AlreadyExists: if another collection has the name tag.
+        """
+        request = wire.Settings(collection_id, name_tag, sealed_config, link).to_message()
+        _require_taken(await self._write(self._stub.ReplaceConfig, request), link)
+
+    async def truncate_collection(self, collection_id: bytes, link: wire.Link) -> None:
+        """Removes all items of a collection.
+
+        Args:
+            link: of this write.
+
+        Raises:
+            Conflict: if the collection is not in the state before the link.
+        """
+        request = wire.Truncation(collection_id, link).to_message()
+        answer = await self._write(self._stub.TruncateCollection, request, timeouts.DELETE_SECONDS)
+        _require_taken(answer, link)
 
     async def delete_collection(self, collection_id: bytes) -> None:
         """Deletes a collection."""
@@ -506,9 +531,7 @@ class StorageClient:
         """
         ordered = tuple(sorted(items, key=lambda item: item.handle))
         request = wire.Update(collection_id, ordered, link).to_message()
-        answer = wire.Updated.from_message(await self._write(self._stub.UpdateItems, request))
-        if answer.sequence != link.sequence:
-            raise DataLoss(f"storage has taken write {answer.sequence}, want {link.sequence}")
+        _require_taken(await self._write(self._stub.UpdateItems, request), link)
 
     async def take_lease(self, key_id: bytes, holder_id: bytes) -> wire.Lease:
         """Takes the lease of a key set; asks once, as the methods below.
@@ -549,6 +572,11 @@ class StorageClient:
     async def close(self) -> None:
         """Closes the connection."""
         await self._peer.close()
+
+
+def _require_taken(answer: Any, link: wire.Link) -> None:
+    if answer.sequence != link.sequence:
+        raise DataLoss(f"storage has taken write {answer.sequence}, want {link.sequence}")
 
 
 def _in_no_order(handles: Sequence[bytes]) -> list[bytes]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from hashlib import sha256
 
@@ -125,11 +125,16 @@ class State(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The newest point of a collection's log that was seen."""
+    """The newest point of a collection's log that was seen, and what the collection was called there.
+
+    Attributes:
+        name, aliases: see `CollectionConfig`.
+    """
 
     name: str
     point: Point = START
     state: State = State.LIVE
+    aliases: Mapping[str, int] = field(default_factory=dict)
 
 
 class Heads:
@@ -147,6 +152,8 @@ class Heads:
         self._save = save
         self._saved = dict(self._known)
         self._saving = asyncio.Lock()
+        # By alias the highest number that was seen, and whose it is; None: to be made.
+        self._aliases: dict[str, tuple[int, bytes]] | None = None
 
     def get(self, collection_id: bytes) -> Head | None:
         """Returns what is known of a collection; None if it was never seen."""
@@ -160,14 +167,31 @@ class Heads:
         """Returns the names of the collections that storage must have, by id."""
         return {key: head.name for key, head in self._known.items() if head.state is State.LIVE}
 
-    async def reach(self, collection_id: bytes, name: str, point: Point) -> None:
+    def alias_number(self, alias: str) -> int:
+        """Returns the highest number that an alias was seen with, also of what was deleted; 0 for none."""
+        return self._newest_alias(alias)[0]
+
+    def alias_holder(self, alias: str) -> bytes | None:
+        """Returns the id of the collection that an alias means and storage must have; None if none is."""
+        holder = self._known.get(self._newest_alias(alias)[1])
+        return self._newest_alias(alias)[1] if holder is not None and holder.state is State.LIVE else None
+
+    def _newest_alias(self, alias: str) -> tuple[int, bytes]:
+        if self._aliases is None:
+            self._aliases = {}
+            for key, head in self._known.items():
+                for one, number in head.aliases.items():
+                    self._aliases[one] = max(self._aliases.get(one, (0, b"")), (number, key))
+        return self._aliases.get(alias, (0, b""))
+
+    async def reach(self, collection_id: bytes, head: Head) -> None:
         """Notes a point that was written or checked; an older one than is known changes nothing.
 
         A collection whose deletion failed is there again with it.
         """
         known = self._known.get(collection_id)
-        if known is None or (known.state is not State.DELETED and known.point.sequence < point.sequence):
-            await self.put(collection_id, Head(name, point))
+        if known is None or (known.state is not State.DELETED and known.point.sequence < head.point.sequence):
+            await self.put(collection_id, head)
 
     async def put(self, collection_id: bytes, head: Head) -> None:
         """Replaces what is known of a collection, whatever it was.
@@ -175,7 +199,10 @@ class Heads:
         It is not an error if it cannot be saved: the write that it belongs to is done, and what is saved
         is older then, which only notices less.
         """
+        before = self._known.get(collection_id)
         self._known[collection_id] = head
+        if before is None or before.aliases != head.aliases:
+            self._aliases = None
         if self._save is None:
             return
         async with self._saving:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
@@ -18,8 +18,12 @@ from blindsight.trusted.records import CollectionConfig
 from blindsight.trusted.slots import START, Point, SlotMap
 from blindsight.trusted.vault.collection import OpenCollection, require_own
 from blindsight.trusted.vault.heads import Head, Heads, State, digest
-from blindsight.trusted.vault.names import composed
+from blindsight.trusted.vault.name_use import NameUse, name_use
+from blindsight.trusted.vault.names import composed, not_an_alias, taken
 from blindsight.wire.storage import Link, StoredCollection
+
+# Of a reading, while a collection's settings change.
+_ATTEMPTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ class Vault:
     Attributes:
         unreadable: number of collections whose settings storage has changed, when they were last listed.
         lost: names of collections that storage did not have and should, when they were last listed.
+        naming: held while a name or an alias is given; a collection's own lock is taken before it.
     """
 
     def __init__(
@@ -58,9 +63,11 @@ class Vault:
         self._evaluator = evaluator
         self._name_key = keys.subkey("names")
         self._configs = Sealer(keys.subkey("settings"))
-        self._open: dict[str, OpenCollection] = {}
-        self._opening: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._open: dict[bytes, OpenCollection] = {}
+        self._named: dict[str, bytes] = {}
+        self._opening: WeakValueDictionary[str | bytes, asyncio.Lock] = WeakValueDictionary()
         self._heads = heads or Heads()
+        self.naming = asyncio.Lock()
         self.unreadable = 0
         self.lost: list[str] = []
 
@@ -68,7 +75,7 @@ class Vault:
         """Creates a collection with these settings; see `settings.new_config`.
 
         Raises:
-            AlreadyExists: if the name is taken.
+            AlreadyExists: if the name is taken, also as an alias.
             KeyFileError: if the key set has no key for the parameter set.
         """
         name, fields = config.name, config.linear().fields
@@ -76,7 +83,7 @@ class Vault:
         collection_id = os.urandom(16)
         wanted = StoredCollection(
             collection_id=collection_id,
-            name_tag=keyed_hash(self._name_key, name.encode()),
+            name_tag=self._tag(name),
             sealed_config=self._configs.seal(config.to_bytes(), collection_id),
             parameter_set=config.parameter_set,
             key_id=self._keys.key_id,
@@ -84,16 +91,43 @@ class Vault:
             stride=config.stride,
             fields=fields if len(fields) > 1 else (),
         )
-        try:
-            record = await self._storage.create_collection(wanted)
-        except AlreadyExists:
-            raise AlreadyExists(f"collection {name!r} exists; delete it first or take another name") from None
-        await self._heads.put(collection_id, Head(name))
-        self._open[name] = OpenCollection(record, config, self._keys)
-        return self._open[name]
+        async with self.naming:
+            await self.require_free(name)
+            try:
+                record = await self._storage.create_collection(wanted)
+            except AlreadyExists:
+                raise taken(name) from None
+            await self._heads.put(collection_id, Head(name))
+            self._open[collection_id] = OpenCollection(record, config, self._keys)
+            self._named[name] = collection_id
+        return self._open[collection_id]
+
+    async def require_free(self, name: str, but: bytes = b"") -> None:
+        """Refuses a name that a collection has, as its own or as an alias; the caller holds `naming`.
+
+        Args:
+            but: id of the collection that may have it.
+
+        Raises:
+            AlreadyExists: if one has it.
+        """
+        use = await self.use(name)
+        if use.named not in (None, but):
+            raise taken(name)
+        if use.means not in (None, but):
+            raise AlreadyExists(
+                f"{name!r} is an alias of collection {use.meant!r}; take another name, or remove it first"
+            )
+
+    async def use(self, name: str) -> NameUse:
+        """Returns which collections have a name, as their own or as an alias, by what storage has of them."""
+        return self._use(name, {record.collection_id: config for record, config in await self._mine()})
+
+    def _use(self, name: str, called: Mapping[bytes, CollectionConfig]) -> NameUse:
+        return name_use(name, called, self._heads.alias_number(name))
 
     async def get(self, name: str) -> OpenCollection:
-        """Returns a collection by name, with its slots.
+        """Returns a collection by name or alias, with its slots.
 
         Raises:
             NotFound: if it does not exist; the message lists the first few names.
@@ -102,71 +136,127 @@ class Vault:
         """
         self._storage.fence.require()
         name = composed(name)
-        if name in self._open:
-            opened = self._open[name]
-            if opened.uncertain:
-                async with opened.reading:  # one reads for all that wait
-                    if opened.uncertain:
-                        await self.refresh(opened)
-            return opened
+        opened = self._known(name)
+        if opened is not None:
+            await self._settled(opened)
+            if self._known(name) is opened:
+                return opened
         # One that waits for storage keeps no others waiting.
         async with self._opening.setdefault(name, asyncio.Lock()):
-            if name in self._open:
-                return self._open[name]
-            record = await self._record(name)
-            if record is not None:
-                self._open[name] = await self._opened(name, record)
-                return self._open[name]
-        names = await self.names()
-        if name in self.lost:
+            return self._known(name) or await self._find(name)
+
+    def _known(self, name: str) -> OpenCollection | None:
+        """Returns an open collection that was asked for by this name before, if it still has it."""
+        opened = self._open.get(self._named.get(name, b""))
+        return opened if opened is not None and self._is_called(opened, name) else None
+
+    def _is_called(self, opened: OpenCollection, name: str) -> bool:
+        return name == opened.config.name or name in self.aliases(opened)
+
+    def aliases(self, collection: OpenCollection) -> dict[str, int]:
+        """Returns the aliases that mean a collection, and their numbers; one that was moved is none."""
+        given = sorted(collection.config.aliases.items())
+        return {alias: number for alias, number in given if number >= self._heads.alias_number(alias)}
+
+    async def _settled(self, opened: OpenCollection) -> None:
+        """Reads a collection's state again if storage may hold another one."""
+        if opened.uncertain:
+            async with opened.reading:  # one reads for all that wait
+                if opened.uncertain:
+                    await self.refresh(opened)
+
+    async def _find(self, name: str) -> OpenCollection:
+        """Opens the collection of a name or alias.
+
+        Whatever storage's records say, those that had the name when they were last seen are opened as well:
+        so an old record, from before a collection got the name, is noticed.
+        """
+        records = {record.collection_id: record for record in await self._records()}
+        called = self._readable(list(records.values()))
+        named = [key for key, record in records.items() if record.name_tag == self._tag(name)]
+        use = self._use(name, called)
+        claims = *named, use.means, self._heads.named(name), self._heads.alias_holder(name)
+        claiming = [key for key in dict.fromkeys(claims) if key is not None]
+        for key in claiming:
+            if key in records:
+                await self._opened(records[key])
+        for key in claiming:
+            opened = self._open.get(key)
+            if opened is not None and self._is_called(opened, name):
+                self._named[name] = key
+                return opened
+        if any(key not in records for key in claiming):
             raise DataLoss(f"storage has lost collection {name!r}")
+        names = [config.name for config in called.values()]
         if name in names:
             raise DataLoss(f"storage has changed the record of collection {name!r}")
         raise NotFound(f"no collection {name!r}; it has {_listing(names)}")
 
-    async def _record(self, name: str) -> StoredCollection | None:
-        tag = keyed_hash(self._name_key, name.encode(errors="surrogatepass"))
-        return next((one for one in await self._records() if one.name_tag == tag), None)
+    def forget_names(self) -> None:
+        """Forgets who has which name, because storage may have taken a change of one."""
+        self._named.clear()
 
-    def _read(self, name: str, record: StoredCollection) -> OpenCollection:
-        opened = OpenCollection(record, self._config(record), self._keys)
-        if opened.config.name != name:
-            raise DataLoss(f"storage has another collection's settings for {name!r}")
-        return opened
+    def _tag(self, name: str) -> bytes:
+        return keyed_hash(self._name_key, name.encode(errors="surrogatepass"))
 
-    async def _opened(self, name: str, record: StoredCollection) -> OpenCollection:
-        opened = self._read(name, record)
-        head = self._heads.get(record.collection_id)
-        if head is not None:
-            if head.state is State.DELETED:
-                raise DataLoss(f"storage has brought back collection {name!r}, which was deleted")
-            opened.known = head.point
-        await self.refresh(opened)
-        return opened
+    async def _opened(self, record: StoredCollection) -> OpenCollection:
+        """Returns the collection of a record of storage's, whose state is the one that was written."""
+        identity = record.collection_id
+        async with self._opening.setdefault(identity, asyncio.Lock()):
+            known = self._open.get(identity)
+            if known is not None:
+                if digest(record) != digest(known.record):
+                    known.doubts += 1
+                await self._settled(known)
+                return known
+            opened, head = self._read(record), self._heads.get(identity)
+            if head is not None:
+                if head.state is State.DELETED:
+                    raise DataLoss(
+                        f"storage has brought back collection {opened.config.name!r}, which was deleted"
+                    )
+                opened.known = head.point
+            await self.refresh(opened)
+            self._open[identity] = opened
+            return opened
+
+    def _read(self, record: StoredCollection) -> OpenCollection:
+        return OpenCollection(record, self._own_config(record), self._keys)
+
+    def _own_config(self, record: StoredCollection) -> CollectionConfig:
+        """Returns the settings of a record, which must be those of its name and of its way to encrypt."""
+        config = self._config(record)
+        if record.name_tag != self._tag(config.name):
+            raise DataLoss(f"storage has changed the record of collection {config.name!r}")
+        require_own(record, config)
+        return config
 
     async def get_by_id(self, collection_id: bytes) -> OpenCollection:
-        """Returns a collection by storage's id, which a later collection of the same name does not have.
+        """Returns a collection by storage's id, which it keeps under other names.
 
         Raises:
             NotFound: if it was deleted.
         """
-        for opened in self._open.values():
-            if opened.record.collection_id == collection_id:
-                return await self.get(opened.config.name)
-        for record, config in await self._mine():
-            if record.collection_id == collection_id:
-                known = self._open.get(config.name)
-                if known is not None and known.record.collection_id != collection_id:
-                    # Another process deleted the known one and created one of the same name.
-                    del self._open[config.name]
-                return await self.get(config.name)
-        raise NotFound("the collection is gone: it was deleted")
+        self._storage.fence.require()
+        opened = self._open.get(collection_id)
+        if opened is None:
+            records = [one for one in await self._records() if one.collection_id == collection_id]
+            if not records:
+                raise NotFound("the collection is gone: it was deleted")
+            return await self._opened(records[0])
+        await self._settled(opened)
+        return opened
+
+    def name_of(self, collection_id: bytes) -> str:
+        """Returns the name that a collection had when it was last seen; empty if it never was."""
+        head = self._heads.get(collection_id)
+        return head.name if head is not None else ""
 
     def suspect(self, collection_id: bytes) -> None:
         """Notes that another process wrote: the slot map is read again before it is used."""
-        for opened in self._open.values():
-            if opened.record.collection_id == collection_id:
-                opened.doubts += 1
+        opened = self._open.get(collection_id)
+        if opened is not None:
+            opened.doubts += 1
 
     async def refresh(self, collection: OpenCollection) -> None:
         """Reads the record again, and the slot map if the record is not of its sequence.
@@ -176,37 +266,68 @@ class Vault:
             DataLoss: if they are not what was written, or were set back.
         """
         doubts = collection.doubts
+        identity = collection.record.collection_id
         with collection.unless_answered():
             try:
-                record = await self._storage.get_collection(collection.record.collection_id)
+                record = await self._storage.get_collection(identity)
             except NotFound:
-                if self._open.get(collection.config.name) is collection:
-                    del self._open[collection.config.name]
+                if self._open.get(identity) is collection:
+                    del self._open[identity]
                 raise
             await self._refresh(collection, record)
         collection.settle(doubts)
-        await self._heads.reach(record.collection_id, collection.config.name, collection.known)
+        await self._reached(collection)
+
+    async def _reached(self, collection: OpenCollection) -> None:
+        config = collection.config
+        head = Head(config.name, collection.known, aliases=config.aliases)
+        await self._heads.reach(collection.record.collection_id, head)
 
     async def _refresh(self, collection: OpenCollection, record: StoredCollection) -> Sequence[Link]:
         """Takes over storage's state of a collection; returns the links that were read with it."""
         require_own(record, collection.config)
-        links: Sequence[Link] = ()
         point = Point(record.sequence, record.chain)
-        if point != collection.slots.point or digest(record) != digest(collection.record):
-            slots, links = await self._read_slots(collection, record)
-            collection.advance(slots)
+        if point == collection.slots.point and digest(record) == digest(collection.record):
+            collection.record = record
+            return ()
+        slots, links, record = await self._read_slots(collection, record)
+        self._take(collection, slots, record)
+        return links
+
+    def _take(self, collection: OpenCollection, slots: SlotMap, record: StoredCollection) -> None:
+        """Takes over a state of the log, all of it at once, unless it is older than the one that is there."""
+        if slots.sequence < collection.slots.sequence:
+            return
         if record.sealed_config != collection.record.sealed_config:
             collection.config = self._config(record)
         collection.record = record
-        return links
+        collection.advance(slots)
 
     async def _read_slots(
         self, collection: OpenCollection, record: StoredCollection
-    ) -> tuple[SlotMap, Sequence[Link]]:
-        """Reads and checks the slot map; the one of a million items takes 16 MB and 50 ms."""
-        known = collection.known
-        slots, links = await self._storage.read_slots(record.collection_id, known.sequence)
-        return await asyncio.to_thread(collection.log.follow, known, links, slots, record), links
+    ) -> tuple[SlotMap, Sequence[Link], StoredCollection]:
+        """Reads and checks the slot map; the one of a million items takes 16 MB and 50 ms.
+
+        Args:
+            record: as it was read before; it is read again if the settings were changed in between.
+
+        Returns:
+            the slot map, the links that came with it, and the record that they are of.
+        """
+        for attempt in range(1, _ATTEMPTS + 1):
+            self._own_config(record)
+            known = collection.known
+            slots, links = await self._storage.read_slots(record.collection_id, known.sequence)
+            try:
+                made = await asyncio.to_thread(collection.log.follow, known, links, slots, record)
+            except DataLoss:
+                again = await self._storage.get_collection(record.collection_id)
+                if digest(again) == digest(record) or attempt == _ATTEMPTS:
+                    raise
+                record = again
+            else:
+                return made, links, record
+        raise AssertionError("the last attempt returns or raises")
 
     async def read_again(self, collection: OpenCollection) -> None:
         """Reads record, slots and links as one does who opens the collection, and changes nothing.
@@ -221,7 +342,21 @@ class Vault:
     async def adopt(self, collection: OpenCollection, slots: SlotMap) -> None:
         """Adopts the slot map after a write that storage has taken."""
         collection.advance(slots)
-        await self._heads.reach(collection.record.collection_id, collection.config.name, slots.point)
+        await self._reached(collection)
+
+    def configured(self, collection: OpenCollection, config: CollectionConfig) -> StoredCollection:
+        """Returns the record of a collection as it is with these settings."""
+        sealed = self._configs.seal(config.to_bytes(), collection.record.collection_id)
+        return replace(collection.record, name_tag=self._tag(config.name), sealed_config=sealed)
+
+    async def adopt_settings(
+        self, collection: OpenCollection, slots: SlotMap, record: StoredCollection
+    ) -> None:
+        """Adopts record and slot map after a change of settings that storage has taken."""
+        self._take(collection, slots, record)
+        await self._reached(collection)
+        for name in (collection.config.name, *self.aliases(collection)):
+            self._named[name] = record.collection_id
 
     async def take_turn(self, collection: OpenCollection, batch_id: bytes) -> None:
         """Waits in storage's queue until a batch may be placed; refreshes the collection if others wrote."""
@@ -239,9 +374,13 @@ class Vault:
         found = []
         for record, config in await self._mine():
             try:
-                collection = await self.get(config.name)
                 require_own(record, config)
-                collection.record, collection.damage = record, ""
+                collection = await self._opened(record)
+                if digest(record) == digest(collection.record):
+                    collection.record = record
+                collection.damage = ""
+            except NotFound:  # deleted meanwhile
+                continue
             except DataLoss as error:
                 collection = self._damaged(record, config, error.message)
             found.append(collection)
@@ -260,59 +399,77 @@ class Vault:
         collection.damage = damage
         return collection
 
-    async def set_max_norm(self, collection: OpenCollection, max_norm: float) -> None:
-        """Sets the largest norm of vectors in an empty collection."""
-        config = replace(collection.config, max_norm=max_norm)
-        sealed = self._configs.seal(config.to_bytes(), collection.record.collection_id)
-        await self._storage.replace_config(collection.record.collection_id, sealed)
-        collection.config, collection.record = config, replace(collection.record, sealed_config=sealed)
-
     async def delete(self, name: str) -> bytes:
         """Deletes a collection and everything in it, also one that is damaged or lost; returns its id.
 
         Raises:
             NotFound: if it does not exist.
+            InvalidArgument: if the name is an alias.
         """
         name = composed(name)
-        record, known = await self._record(name), self._heads.named(name)
-        if record is None:  # its name's tag may be all that is damaged
-            there = await self._records()
-            record = next((one for one in there if one.collection_id == known), None)
+        known = self._heads.named(name)
+        record = await self._doomed(name, known)
         collection_id = record.collection_id if record is not None else known
         if collection_id is None:
             raise NotFound(f"no collection {name!r}; it has {_listing(await self.names())}")
-        opened = self._open.get(name)
+        opened = self._open.get(collection_id)
         async with opened.lock if opened is not None else nullcontext():
+            if opened is not None and opened.config.name != name:
+                raise NotFound(f"no collection {name!r}: it was renamed")
             head = self._heads.get(collection_id) or Head(name)
             await self._heads.put(collection_id, replace(head, state=State.DELETING))
             if record is not None:
                 await self._storage.delete_collection(collection_id)
             for gone in {collection_id, known or collection_id}:  # two, if its id was changed
                 await self._heads.put(gone, replace(self._heads.get(gone) or head, state=State.DELETED))
-            self._open.pop(name, None)
+            self._open.pop(collection_id, None)
         await self._drop_gallery(collection_id)
         return collection_id
+
+    async def _doomed(self, name: str, known: bytes | None) -> StoredCollection | None:
+        """Returns the record of the collection to delete; None if storage has none.
+
+        Its name's tag or its settings may be all that is damaged; one that was renamed is another one.
+        """
+        records = {record.collection_id: record for record in await self._records()}
+        called = self._readable(list(records.values()))
+        if named := [record for record in records.values() if record.name_tag == self._tag(name)]:
+            return named[0]
+        use = self._use(name, called)
+        if use.means is not None:
+            raise not_an_alias(name, use.meant)
+        record = records.get(known or b"")
+        if record is None:
+            return None
+        config = called.get(record.collection_id)
+        return record if config is None or record.name_tag != self._tag(config.name) else None
 
     async def accept_rollback(self, name: str) -> Rollback:
         """Accepts storage's state of a collection, although it is older than the newest that was seen.
 
         It must be one that was written at some time; also that of a collection that was deleted.
 
+        Args:
+            name: that of the collection in storage's state, or in the newest one that was seen.
+
         Raises:
             NotFound: if there is no such collection.
             DataLoss: if storage's state was never written, or storage has lost the collection.
         """
         name = composed(name)
-        self._open.pop(name, None)
-        record = await self._record(name)
-        if record is None:
-            return Rollback(await self.get(name), 0, set_back=False)  # which raises
-        opened = self._read(name, record)
-        points = {Point(link.sequence, link.chain) for link in await self._refresh(opened, record)}
-        head = self._heads.get(record.collection_id) or Head(name, opened.slots.point)
+        records = {record.collection_id: record for record in await self._records()}
+        named = [key for key, record in records.items() if record.name_tag == self._tag(name)]
+        identity = next((key for key in (*named, self._heads.named(name)) if key in records), None)
+        if identity is None:
+            return Rollback(await self.get(name), 0, set_back=False)  # of an alias; else it raises
+        self._open.pop(identity, None)
+        opened = self._read(records[identity])
+        points = {Point(link.sequence, link.chain) for link in await self._refresh(opened, records[identity])}
+        now = Head(opened.config.name, opened.slots.point, aliases=opened.config.aliases)
+        head = self._heads.get(identity) or now
         set_back = head.state is State.DELETED or head.point not in points | {opened.slots.point, START}
-        await self._heads.put(record.collection_id, Head(name, opened.slots.point))
-        await self._drop_gallery(record.collection_id)
+        await self._heads.put(identity, now)
+        await self._drop_gallery(identity)
         return Rollback(opened, head.point.sequence, set_back)
 
     async def _drop_gallery(self, collection_id: bytes) -> None:
@@ -324,16 +481,23 @@ class Vault:
 
     async def _mine(self) -> list[tuple[StoredCollection, CollectionConfig]]:
         """Returns those of this key set's collections whose settings can be read; notes the others."""
-        found = []
         expected = self._heads.live()
         records = await self._records()
         there = {record.collection_id for record in records}
         live = self._heads.live()  # one that is created or deleted meanwhile is not lost
         self.lost = sorted(name for key, name in expected.items() if key in live and key not in there)
+        called = self._readable(records)
+        self.unreadable = len(records) - len(called)
+        return [
+            (record, called[record.collection_id]) for record in records if record.collection_id in called
+        ]
+
+    def _readable(self, records: Iterable[StoredCollection]) -> dict[bytes, CollectionConfig]:
+        """Returns the settings that can be read, by collection id."""
+        found = {}
         for record in records:
             with suppress(DataLoss):
-                found.append((record, self._config(record)))
-        self.unreadable = len(records) - len(found)
+                found[record.collection_id] = self._config(record)
         return found
 
     async def _records(self) -> list[StoredCollection]:

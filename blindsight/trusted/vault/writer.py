@@ -34,7 +34,7 @@ from blindsight.runtime.transfer import digest
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.imaging.tile_checks import PlaneRecord, no_sum
-from blindsight.trusted.records import ItemMetadata, NewItem
+from blindsight.trusted.records import CollectionConfig, ItemMetadata, NewItem
 from blindsight.trusted.slots import NO_VERSIONS, Segment, SlotMap, handles_from_bytes, revised, unmarked
 from blindsight.trusted.vault.collection import ItemKey, OpenCollection
 from blindsight.trusted.vault.vault import Vault
@@ -329,6 +329,45 @@ class Writer:
         if self._observe is not None:
             await self._observe(collection, written)
 
+    async def configure(
+        self, collection: OpenCollection, change: Callable[[CollectionConfig], CollectionConfig]
+    ) -> None:
+        """Gives a collection other settings, in one write of its log.
+
+        Args:
+            change: returns the new settings, of what the settings are then; the same: nothing is written.
+
+        Raises:
+            AlreadyExists: if another collection has the name.
+            ResourceExhausted: if the settings become too large.
+            Conflict: if other writers keep writing.
+        """
+        for attempt in range(CONFLICT_ATTEMPTS):
+            if attempt:
+                await self._vault.take_turn(collection, _new_batch_id())
+            elif collection.uncertain:
+                await self._vault.refresh(collection)
+            before, config = collection.slots, change(collection.config)
+            if config == collection.config:
+                return
+            record = self._vault.configured(collection, config)
+            after = replace(before, sequence=before.sequence + 1)
+            link = collection.log.link(before.chain, after, record)
+            try:
+                with collection.unless_answered():
+                    await self._storage.replace_config(
+                        record.collection_id, record.name_tag, record.sealed_config, link
+                    )
+                    await self._vault.adopt_settings(collection, replace(after, chain=link.chain), record)
+            except Conflict:
+                continue
+            except BaseException:
+                self._vault.forget_names()
+                raise
+            await self._observed(collection, _nothing_written(before, after))
+            return
+        raise Conflict("the collection is written to again and again; try again")
+
     async def delete(self, collection: OpenCollection, handles: Sequence[bytes]) -> list[bytes]:
         """Deletes items; returns the handles of those that were there.
 
@@ -349,6 +388,25 @@ class Writer:
                 await self._storage.delete_items(collection.record.collection_id, gone, link)
                 await self._vault.adopt(collection, replace(after, chain=link.chain))
                 return gone
+        raise Conflict("the collection is written to again and again; try again")
+
+    async def truncate(self, collection: OpenCollection) -> int:
+        """Removes all items in one write, and returns how many there were.
+
+        Raises:
+            Conflict: if other writers keep writing.
+        """
+        for _ in range(CONFLICT_ATTEMPTS):
+            await self._vault.refresh(collection)
+            before = collection.slots
+            if not before.segments:
+                return 0
+            after = before.without_segments(before.segments, before.sequence + 1, before.epoch + 1)
+            link = collection.log.link(before.chain, after, collection.record)
+            with suppress(Conflict), collection.unless_answered():
+                await self._storage.truncate_collection(collection.record.collection_id, link)
+                await self._vault.adopt(collection, replace(after, chain=link.chain))
+                return before.items
         raise Conflict("the collection is written to again and again; try again")
 
     async def update(
@@ -417,6 +475,11 @@ class Writer:
                 yield piece
         record = PlaneRecord(tuple(digests), total).to_bytes()
         yield collection.seal_planes(ItemKey(item.handle, item.version), item.planes.layout, record)
+
+
+def _nothing_written(before: SlotMap, after: SlotMap) -> Written:
+    """Returns a write that brings no batch."""
+    return Written(before.sequence, after.sequence, after.epoch, (), {})
 
 
 def _after(

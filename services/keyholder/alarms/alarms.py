@@ -64,11 +64,32 @@ class Alarms:
         if before is not None:
             made = replace(made, count=before.count + 1, first=before.first)
         self._standing[what] = made
+        self._save(made, [before.number] if before is not None else [])
+
+    def _save(self, made: Alarm, instead_of: Sequence[int]) -> None:
         if self._store is not None:
             try:
-                self._store.save(made, [before.number] if before is not None else [])
+                self._store.save(made, instead_of)
             except BlindsightError as error:  # a full disk; the answer is refused all the same
                 logs.get().error("alarm_not_saved", reason=error.reason)
+
+    def rename(self, old: str, new: str) -> None:
+        """Lets what was noted of a collection stand under its new name."""
+        before = self._standing.pop(old, None)
+        if before is None:
+            return
+        other = self._standing.get(new)  # of a collection that was deleted
+        made = replace(before, collection=new)
+        if other is not None:
+            newest = max(before, other, key=lambda one: one.number)
+            made = replace(
+                newest,
+                collection=new,
+                count=before.count + other.count,
+                first=min(before.first, other.first),
+            )
+        self._standing[new] = made
+        self._save(made, [one.number for one in (before, other) if one is not None])
 
     def acknowledge(self, up_to: int) -> int:
         """Removes the alarms that the owner has seen, up to a number; returns how many."""

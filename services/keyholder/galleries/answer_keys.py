@@ -108,6 +108,16 @@ class AnswerKeys:
                 made = await self._threads.run(_extended, key, collection.column_keys, written)
                 self._keep(collection, made)
 
+    async def emptied(self, collection: OpenCollection) -> None:
+        """Starts anew for a collection that was truncated; the caller holds the collection's lock."""
+        if not isinstance(collection.parameters, ParameterSet):
+            return
+        slots = collection.slots
+        async with self._locks[collection.record.collection_id]:
+            await self._loaded(collection)  # what is saved is replaced
+            extension = Extension(AnswerKey(), collection.column_keys)
+            self._keep(collection, extension.finish(slots.sequence, slots.epoch))
+
     async def forget(self, collection_id: bytes) -> None:
         """Forgets a deleted collection."""
         async with self._locks[collection_id]:

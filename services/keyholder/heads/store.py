@@ -7,6 +7,7 @@ belongs to backups.
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 
@@ -26,7 +27,7 @@ class HeadStore:
 
     Args:
         path: of the file; created if it does not exist.
-        sealer: seals the names of collections.
+        sealer: seals the names of collections, and their aliases.
 
     Raises:
         DataLoss: if the file is damaged.
@@ -50,7 +51,7 @@ class HeadStore:
 
     def save(self, collection_id: bytes, head: Head) -> None:
         """Saves a collection's head; it is on the disk when this returns."""
-        name = self._sealer.seal(head.name.encode(), _place(collection_id))
+        name = self._sealer.seal(_called(head).encode(), _place(collection_id))
         row = collection_id, name, head.point.sequence, head.point.chain, head.state
         with self._lock, transaction(self._db) as db:
             db.execute("INSERT OR REPLACE INTO heads VALUES (?, ?, ?, ?, ?)", row)
@@ -64,8 +65,14 @@ class HeadStore:
         collection_id, name, sequence, chain, state = row
         if len(collection_id) != ID_BYTES or len(chain) != DIGEST_BYTES or state not in set(State):
             raise DataLoss("a log head of the keyholder is damaged: restore heads.db from a copy")
-        opened = self._sealer.open(name, _place(collection_id)).decode()
-        return collection_id, Head(opened, Point(sequence, chain), State(state))
+        called, _, aliases = self._sealer.open(name, _place(collection_id)).decode().partition("\n")
+        named = json.loads(aliases) if aliases else {}
+        return collection_id, Head(called, Point(sequence, chain), State(state), named)
+
+
+def _called(head: Head) -> str:
+    """Returns a collection's name; behind it, on a line of their own, its aliases if it has any."""
+    return "\n".join([head.name, *([json.dumps(dict(head.aliases))] if head.aliases else [])])
 
 
 def _place(collection_id: bytes) -> bytes:

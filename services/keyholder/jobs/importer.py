@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 
 from blindsight.errors import (
@@ -77,7 +77,6 @@ class Imports:
         self._dead_letters = DeadLetterWatch(store, queue, self._note_end)
         self._retention = Retention(store, queue, keep_days)
         self._stopping = asyncio.Event()
-        self._names: dict[bytes, str] = {}
         self._waiting: dict[bytes, str] = {}
 
     def start(self) -> None:
@@ -123,7 +122,6 @@ class Imports:
                 "--max-norm, or ingest the first photos without --bulk"
             )
         collection_id = collection.record.collection_id
-        self._names[collection_id] = collection.config.name
         job = await asyncio.to_thread(self._store.open, collection_id, request_id)
         logs.get().info("import_opened", job=job.job_id.hex())
         yield job
@@ -301,13 +299,11 @@ class Imports:
 
     async def collection_name(self, job: Job) -> str:
         """Returns the name of a job's collection; empty if it cannot be read now."""
-        if job.collection_id not in self._names:
-            try:
-                collection = await self._vault.get_by_id(job.collection_id)
-            except (NotFound, Unavailable, Fenced):
-                return ""
-            self._names[job.collection_id] = collection.config.name
-        return self._names[job.collection_id]
+        name = self._vault.name_of(job.collection_id)
+        if not name:  # this keyholder has not seen it yet
+            with suppress(NotFound, Unavailable, Fenced):
+                name = (await self._vault.get_by_id(job.collection_id)).config.name
+        return name
 
     async def _note_end(self, job: Job) -> None:
         if job.state is JobState.FINISHED:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -282,7 +283,8 @@ class Ingest:
         async with self._collection.lock:
             if self._collection.config.max_norm > 0:
                 return  # another client's vectors were first
-            await self._vault.set_max_norm(self._collection, longest * linear.NORM_HEADROOM or 1.0)
+            norm = longest * linear.NORM_HEADROOM or 1.0
+            await self._writer.configure(self._collection, partial(replace, max_norm=norm))
 
     async def _require_new(self, items: Sequence[NewItem], first_row: int) -> None:
         handles = [item.handle for item in items]

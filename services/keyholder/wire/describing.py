@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from blindsight.packing.segments import Region
 from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.wire.collections import CollectionInfo
 from blindsight.wire.times import of_unix
 
 
-def collection(opened: OpenCollection) -> CollectionInfo:
-    """Returns the description of a collection."""
+def collection(opened: OpenCollection, aliases: Iterable[str]) -> CollectionInfo:
+    """Returns the description of a collection with these aliases."""
     record, config, slots = opened.record, opened.config, opened.slots
     return CollectionInfo(
         name=config.name,
@@ -36,4 +38,5 @@ def collection(opened: OpenCollection) -> CollectionInfo:
         damage=opened.damage,
         quarantined_items=slots.quarantined_items(),
         undescribed_items=slots.undescribed_items(),
+        aliases=tuple(aliases),
     )

@@ -21,9 +21,11 @@ from blindsight.wire.storage import (
     OriginalHeader,
     PieceHeader,
     PlanesHeader,
+    Settings,
     SlotPage,
     StoredCollection,
     StoredItem,
+    Truncation,
     Update,
     Updated,
 )
@@ -63,11 +65,14 @@ class Store(Protocol):
         A page is shorter than `limit` if it would not fit into a message.
         """
 
-    def replace_config(self, collection_id: bytes, sealed_config: bytes, token: int = 0) -> None:
-        """Replaces the sealed settings of a collection that was never written to.
+    def replace_config(self, settings: Settings) -> int:
+        """Gives a collection another name tag and sealed settings; returns the sequence after it.
+
+        A repeated link changes nothing.
 
         Raises:
-            Conflict: if the collection was written to.
+            Conflict: if the collection is not in the state before the link.
+            AlreadyExists: if another collection has the name tag.
         """
 
     def delete_collection(self, collection_id: bytes, token: int = 0) -> None:
@@ -151,6 +156,15 @@ class Store(Protocol):
         Raises:
             Conflict: if the collection is not in the state before the link.
             InvalidArgument: if one of the items is not live.
+        """
+
+    def truncate_collection(self, truncation: Truncation) -> int:
+        """Removes all items and retires all segments; returns the sequence after it.
+
+        `sweep` then frees their bytes.  A repeated link changes nothing.
+
+        Raises:
+            Conflict: if the collection is not in the state before the link.
         """
 
     def update_items(self, update: Update) -> Updated:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.storage import TAIL_0, Batches, collection, handles, items, link_to, sealed
+from support.storage import TAIL_0, Batches, collection, handles, items, link_to, sealed, settings_to
 
 from blindsight.errors import Fenced, ResourceExhausted
 from blindsight.wire.storage import Appended, Deletion, Lease
@@ -70,9 +70,9 @@ def test_settings_are_not_replaced_under_an_older_token(store: Store) -> None:
     store.create_collection(COLLECTION)
     store.take_lease(KEYS, FIRST)
     with pytest.raises(Fenced):
-        store.replace_config(COLLECTION.collection_id, sealed(100, "new"))
+        store.replace_config(settings_to(COLLECTION, sealed(100, "new"), 1))
     assert store.get_collection(COLLECTION.collection_id).sealed_config == COLLECTION.sealed_config
-    store.replace_config(COLLECTION.collection_id, sealed(100, "new"), 1)
+    assert store.replace_config(settings_to(COLLECTION, sealed(100, "new"), 1, fencing_token=1)) == 1
 
 
 def test_an_append_of_an_older_token_is_refused_before_its_bytes_come(store: Store, batches: Batches) -> None:

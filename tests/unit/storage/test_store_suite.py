@@ -26,7 +26,9 @@ from support.storage import (
     original_of,
     pieces_of,
     sealed,
+    settings_to,
     sha256,
+    truncation_to,
     with_attachment,
     with_planes,
 )
@@ -210,14 +212,46 @@ def test_a_page_of_large_collections_fits_into_a_message(store: Store) -> None:
     assert end == 0
 
 
-def test_settings_are_replaced_while_nothing_was_written(store: Store, batches: Batches) -> None:
-    for _ in range(2):
-        store.replace_config(COLLECTION.collection_id, sealed(50, "new"))
-        assert state(store).sealed_config == sealed(50, "new")
+@pytest.mark.parametrize("written", [0, 1], ids=["never", "once"])
+def test_settings_are_replaced_in_one_write_of_the_log(store: Store, batches: Batches, written: int) -> None:
+    for _ in range(written):
+        store.append(batches.make(MAIN_0, items(1)))
+    change = settings_to(COLLECTION, sealed(50, "new"), written + 1, name_tag=identifier("another name"))
+    for _ in range(2):  # its answer was lost
+        assert store.replace_config(change) == written + 1
+        told = state(store)
+        assert (told.sealed_config, told.name_tag) == (sealed(50, "new"), identifier("another name"))
+        assert (told.sequence, told.epoch, told.chain) == (written + 1, 0, chain_at(written + 1))
+    log, blocks = read_log(store, written)
+    assert (log.sequence, log.after_chain, blocks) == (written + 1, chain_at(written), [])
+    (page,) = store.read_slots(COLLECTION.collection_id, written)
+    assert page.links == (change.link,)
+
+
+def test_settings_of_another_state_or_with_the_name_of_another_collection_are_refused(
+    store: Store, batches: Batches
+) -> None:
+    other = store.create_collection(collection(1))
     store.append(batches.make(MAIN_0, items(1)))
-    with pytest.raises(Conflict, match="sequence 1, want 0"):
-        store.replace_config(COLLECTION.collection_id, sealed(50, "newer"))
-    assert state(store).sealed_config == sealed(50, "new")
+    before = store.list_collections(0, 10)
+    another_link = replace(link_to(1), chain=sha256(b"of another writer"))
+    for change, kind, why in [
+        (settings_to(COLLECTION, sealed(50, "new"), 1, link=another_link), Conflict, "another history"),
+        (settings_to(COLLECTION, sealed(50, "new"), 2, name_tag=other.name_tag), AlreadyExists, "name_tag"),
+        (settings_to(COLLECTION, sealed(50), 2, link=link_to(3, before=1)), InvalidArgument, "want 2 and 0"),
+    ]:
+        with pytest.raises(kind, match=why):
+            store.replace_config(change)
+        assert store.list_collections(0, 10) == before
+
+
+def test_a_name_is_free_once_its_collection_has_another(store: Store, batches: Batches) -> None:
+    store.replace_config(settings_to(COLLECTION, sealed(50), 1, name_tag=identifier("another name")))
+    named = store.create_collection(collection(1, name_tag=COLLECTION.name_tag))
+    assert [one.name_tag for one in store.list_collections(0, 10)[0]] == [
+        identifier("another name"),
+        named.name_tag,
+    ]
 
 
 def test_an_unknown_collection_is_not_found_anywhere(store: Store) -> None:
@@ -225,7 +259,8 @@ def test_an_unknown_collection_is_not_found_anywhere(store: Store) -> None:
     append = Batches(collection(9)).make(MAIN_0, items(1))
     calls = [
         lambda: store.get_collection(unknown),
-        lambda: store.replace_config(unknown, sealed(9)),
+        lambda: store.replace_config(settings_to(COLLECTION, sealed(9), 1, collection_id=unknown)),
+        lambda: store.truncate_collection(truncation_to(COLLECTION, 1, 1, collection_id=unknown)),
         lambda: store.delete_collection(unknown),
         lambda: store.admit(append.header),
         lambda: store.append(append),
@@ -1104,3 +1139,61 @@ def test_a_deleted_collection_takes_its_attachments_along(store: Store, attached
     assert store.status().disk_bytes < full - 2 * ATTACHMENT_BYTES
     store.create_collection(COLLECTION)
     assert read_attachments(store, handles(attached)) == {}
+
+
+# --- truncation -------------------------------------------------------------------------------------------
+
+
+def test_a_truncation_takes_all_items_and_what_they_have_and_leaves_the_collection(
+    store: Store, batches: Batches
+) -> None:
+    other = Batches(store.create_collection(collection(1)))
+    store.append(other.make(MAIN_0, items(2, original_bytes=500), [original_of(n, 500) for n in range(2)]))
+    empty = store.status().disk_bytes
+    made = [with_attachment(one, attachment_of(1, 900)) for one in items(1, start=9, metadata_bytes=80)]
+    store.append(batches.make(TAIL_0, made, attachments={0: attachment_of(1, 900)}))
+    large = items(4, metadata_bytes=100, original_bytes=1_000_000)
+    store.append(batches.make(MAIN_0, large, [original_of(n, 1_000_000) for n in range(4)]))
+    delete_from(store, COLLECTION.collection_id, handles(large[:1]))
+    before = state(store)
+    change = truncation_to(COLLECTION, 4, 1)
+    for _ in range(2):  # its answer was lost
+        assert store.truncate_collection(change) == 4
+        told = state(store)
+        counts = (told.items, told.size_bytes, told.plane_items, told.plane_bytes, told.items_added)
+        assert counts == (0, 0, 0, 0, before.items_added)
+        assert (told.sequence, told.epoch, told.chain) == (4, 1, chain_at(4))
+        assert told.sealed_config == COLLECTION.sealed_config
+    log, blocks = read_log(store, 2)
+    assert (set(log.retired), blocks) == ({MAIN_0, TAIL_0}, [])
+    (page,) = store.read_slots(COLLECTION.collection_id, 3)
+    assert (page.runs, page.next_main_index, page.next_tail_index) == ((), 1, 1)
+    assert store.get_items(COLLECTION.collection_id, handles([*made, *large])) == []
+    while store.sweep():
+        pass
+    assert store.status().disk_bytes <= empty + 100_000
+    header, *_ = store.read_original(other.record.collection_id, handles(items(1))[0])
+    assert isinstance(header, OriginalHeader)
+    assert header.size_bytes == 500
+
+
+def test_a_truncated_collection_is_written_to_again(store: Store, batches: Batches) -> None:
+    store.append(batches.make(MAIN_0, items(3)))
+    store.truncate_collection(truncation_to(COLLECTION, 2, 1))
+    batches.sequence, batches.epoch = 2, 1
+    with pytest.raises(InvalidArgument, match="is retired"):
+        store.append(batches.make(MAIN_0, items(1)))
+    batches.sequence = 2
+    store.append(batches.make(MAIN_1, items(3)))
+    assert shapes(store) == [(MAIN_1, b"".join(handles(items(3))), 1)]
+
+
+def test_a_truncation_of_another_state_is_refused(store: Store, batches: Batches) -> None:
+    store.append(batches.make(MAIN_0, items(3)))
+    before = state(store)
+    another = replace(link_to(1, 1), chain=sha256(b"of another writer"))
+    with pytest.raises(Conflict, match="another history"):
+        store.truncate_collection(truncation_to(COLLECTION, 1, 1, link=another))
+    with pytest.raises(InvalidArgument, match="want 2 and 1"):
+        store.truncate_collection(truncation_to(COLLECTION, 2, 0))
+    assert state(store) == before

@@ -46,6 +46,8 @@ ENVELOPES = {
     *("KeypointsRequest", "KeypointsResponse", "MatchRequest", "MatchResponse"),
     *("CreateCollectionResponse", "GetCollectionRequest", "GetCollectionResponse", "ListCollectionsRequest"),
     *("ListCollectionsResponse", "DeleteCollectionRequest", "DeleteCollectionResponse", "GetOriginalRequest"),
+    *("RenameCollectionRequest", "RenameCollectionResponse", "SetAliasRequest", "SetAliasResponse"),
+    *("RemoveAliasRequest", "RemoveAliasResponse", "TruncateCollectionRequest"),
     *(
         "AcknowledgeAlarmsRequest",
         "AcknowledgeAlarmsResponse",

@@ -29,7 +29,7 @@ PLAIN = {
         *("CreateCollectionRequest", "CreateCollectionResponse"),
         *("GetCollectionRequest", "GetCollectionResponse"),
         *("ListCollectionsRequest", "ListCollectionsResponse"),
-        *("ReplaceConfigRequest", "ReplaceConfigResponse"),
+        *("ReplaceConfigResponse", "TruncateCollectionResponse"),
         *("DeleteCollectionRequest", "DeleteCollectionResponse"),
         *("TakeTurnRequest", "TakeTurnResponse"),
         *("TakeLeaseRequest", "RenewLeaseRequest", "RenewLeaseResponse"),

@@ -13,7 +13,7 @@ from collections.abc import Generator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from blindsight.errors import AlreadyExists, Conflict, DataLoss, ResourceExhausted
+from blindsight.errors import AlreadyExists, DataLoss, ResourceExhausted
 from blindsight.packing.segments import SegmentId
 from blindsight.runtime import logs
 from blindsight.wire.storage import (
@@ -28,9 +28,11 @@ from blindsight.wire.storage import (
     OriginalHeader,
     PieceHeader,
     PlanesHeader,
+    Settings,
     SlotPage,
     StoredCollection,
     StoredItem,
+    Truncation,
     Update,
     Updated,
 )
@@ -42,6 +44,7 @@ from services.storage.stores.sqlite.rows import (
     collection_row,
     insert,
     of_collection,
+    require_free_tag,
     to_collection,
 )
 
@@ -75,8 +78,7 @@ class SqliteStore:
             if same_id is not None:
                 return _require_same(to_collection(same_id), record)
             leases.admit(db, record.key_id, token)
-            if db.execute("SELECT 1 FROM collections WHERE name_tag = ?", (record.name_tag,)).fetchone():
-                raise AlreadyExists("a collection with this name_tag is here already")
+            require_free_tag(db, record.name_tag)
             created = dataclasses.replace(record, created_unix_seconds=int(time.time()), chain=NO_CHAIN)
             insert(db, f"collections ({COLLECTION_FIELDS})", [of_collection(created)])
             return created
@@ -90,16 +92,9 @@ class SqliteStore:
             rows = db.execute("SELECT * FROM collections WHERE number > ? ORDER BY number", (after,))
             return _page(rows, limit)
 
-    def replace_config(self, collection_id: bytes, sealed_config: bytes, token: int = 0) -> None:
+    def replace_config(self, settings: Settings) -> int:
         with self._connections.transaction() as db:
-            collection = collection_row(db, collection_id)
-            leases.admit(db, collection["key_id"], token)
-            if collection["sequence"]:
-                raise Conflict(f"the collection is at sequence {collection['sequence']}, want 0")
-            db.execute(
-                "UPDATE collections SET sealed_config = ? WHERE number = ?",
-                (sealed_config, collection["number"]),
-            )
+            return updates.replace_config(db, settings)
 
     def delete_collection(self, collection_id: bytes, token: int = 0) -> None:
         self._connections.freeing(lambda db: deletions.delete_collection(db, collection_id, token))
@@ -156,6 +151,9 @@ class SqliteStore:
 
     def delete_items(self, deletion: Deletion) -> Deleted:
         return self._connections.freeing(lambda db: deletions.delete_items(db, deletion))
+
+    def truncate_collection(self, truncation: Truncation) -> int:
+        return self._connections.freeing(lambda db: deletions.truncate_collection(db, truncation))
 
     def update_items(self, update: Update) -> Updated:
         with self._connections.transaction() as db:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from blindsight.errors import InvalidArgument
-from blindsight.wire.storage import NO_HANDLE, NO_VERSION, Deleted, Deletion
+from blindsight.wire.storage import NO_HANDLE, NO_VERSION, Deleted, Deletion, Truncation
 from services.storage.stores.sqlite import attachments, leases, planes
 from services.storage.stores.sqlite.rows import (
     Row,
@@ -22,7 +22,7 @@ from services.storage.stores.sqlite.rows import (
 from services.storage.validation import require_link
 
 _DOOMED = "SELECT content FROM live WHERE collection = :number AND content IS NOT NULL"
-_DELETE_COLLECTION = (
+_DELETE_ITEMS = (
     "INSERT INTO garbage SELECT block FROM batches WHERE collection = :number",
     f"INSERT INTO garbage SELECT original FROM contents WHERE original NOT NULL AND number IN ({_DOOMED})",  # noqa: S608
     f"INSERT INTO garbage SELECT blob FROM attachments WHERE content IN ({_DOOMED})",  # noqa: S608
@@ -33,10 +33,24 @@ _DELETE_COLLECTION = (
     f"DELETE FROM contents WHERE number IN ({_DOOMED})",  # noqa: S608
     "DELETE FROM live WHERE collection = :number",
     "DELETE FROM batches WHERE collection = :number",
+)
+_DELETE_COLLECTION = (
+    *_DELETE_ITEMS,
     "DELETE FROM segments WHERE collection = :number",
     "DELETE FROM appends WHERE collection = :number",
     "DELETE FROM links WHERE collection = :number",
     "DELETE FROM collections WHERE number = :number",
+)
+
+_RETIRE_ALL = (
+    """
+    UPDATE segments SET retired_sequence = :sequence
+    WHERE collection = :number AND retired_sequence IS NULL
+    """,
+    """
+    UPDATE collections SET items = 0, size_bytes = 0, plane_items = 0, plane_bytes = 0
+    WHERE number = :number
+    """,
 )
 
 
@@ -46,6 +60,21 @@ def delete_collection(db: sqlite3.Connection, collection_id: bytes, token: int) 
     leases.admit(db, collection["key_id"], token)
     for statement in _DELETE_COLLECTION:
         db.execute(statement, {"number": collection["number"]})
+
+
+def truncate_collection(db: sqlite3.Connection, truncation: Truncation) -> int:
+    """Implements `Store.truncate_collection`."""
+    collection = collection_row(db, truncation.collection_id)
+    number, link = collection["number"], truncation.link
+    if given(db, number, link):
+        return link.sequence
+    leases.admit(db, collection["key_id"], truncation.fencing_token)
+    require_before(collection, link)
+    require_link(link, collection["sequence"] + 1, collection["epoch"] + 1)
+    for statement in (*_DELETE_ITEMS, *_RETIRE_ALL):
+        db.execute(statement, {"number": number, "sequence": link.sequence})
+    store_link(db, number, link)
+    return link.sequence
 
 
 def delete_items(db: sqlite3.Connection, deletion: Deletion) -> Deleted:

@@ -7,7 +7,7 @@ import sqlite3
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 
-from blindsight.errors import NO_COLLECTION, Conflict, DataLoss, InvalidArgument, NotFound
+from blindsight.errors import NO_COLLECTION, AlreadyExists, Conflict, DataLoss, InvalidArgument, NotFound
 from blindsight.packing.segments import Region, SegmentId
 from blindsight.runtime.transfer import CHUNK_BYTES, digest
 from blindsight.wire.storage import (
@@ -61,6 +61,17 @@ def of_collection(record: StoredCollection) -> tuple[object, ...]:
     """Returns a collection's values in the order of `COLLECTION_FIELDS`."""
     values = {name: getattr(record, name) for name in StoredCollection.__dataclass_fields__}
     return tuple({**values, "fields": ",".join(map(str, record.fields))}.values())
+
+
+def require_free_tag(db: sqlite3.Connection, name_tag: bytes, collection: int = 0) -> None:
+    """Refuses a name tag that a collection other than this one has.
+
+    Raises:
+        AlreadyExists: if one has it.
+    """
+    query = "SELECT 1 FROM collections WHERE name_tag = ? AND number != ?"
+    if db.execute(query, (name_tag, collection)).fetchone():
+        raise AlreadyExists("a collection with this name_tag is here already")
 
 
 def require_before(collection: Row, link: Link) -> None:

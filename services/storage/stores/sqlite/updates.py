@@ -1,4 +1,4 @@
-"""Gives items other metadata; every function here runs in a transaction."""
+"""Gives items other metadata, and collections other settings; every function here runs in a transaction."""
 
 from __future__ import annotations
 
@@ -7,17 +7,36 @@ from collections import defaultdict
 
 from blindsight.errors import DataLoss, InvalidArgument
 from blindsight.runtime.transfer import digest
-from blindsight.wire.storage import Update, Updated
+from blindsight.wire.storage import Settings, Update, Updated
 from services.storage.stores.sqlite import leases
 from services.storage.stores.sqlite.rows import (
     collection_row,
     for_handles,
     given,
     require_before,
+    require_free_tag,
     rewrite_slots,
     store_link,
 )
 from services.storage.validation import require_link
+
+
+def replace_config(db: sqlite3.Connection, settings: Settings) -> int:
+    """Implements `Store.replace_config`."""
+    collection = collection_row(db, settings.collection_id)
+    number, link = collection["number"], settings.link
+    if given(db, number, link):
+        return link.sequence
+    leases.admit(db, collection["key_id"], settings.fencing_token)
+    require_before(collection, link)
+    require_link(link, collection["sequence"] + 1, collection["epoch"])
+    require_free_tag(db, settings.name_tag, number)
+    db.execute(
+        "UPDATE collections SET name_tag = ?, sealed_config = ? WHERE number = ?",
+        (settings.name_tag, settings.sealed_config, number),
+    )
+    store_link(db, number, link)
+    return link.sequence
 
 
 def update_items(db: sqlite3.Connection, update: Update) -> Updated:
