@@ -8,6 +8,9 @@ from hypothesis import settings
 # Before gRPC is imported: what its core says of servers that tests kill is no news.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
+# The file of the user's own defaults is none of the tests'.
+os.environ["BLINDSIGHT_CONFIG"] = ""
+
 # A program that is started inherits signals that are ignored, as nohup, background jobs and CI runners leave
 # them, and gets back those that are caught: Ctrl-C, with which tests end what they started, must reach it.
 for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, get_type_hints
 
 import typer
 from typer.exceptions import TyperException
@@ -21,6 +21,7 @@ from blindsight.cli import (
     collections,
     combine,
     completion,
+    configuration,
     examples,
     filtering,
     ingest,
@@ -29,6 +30,7 @@ from blindsight.cli import (
     keypoints,
     listing,
     matching,
+    options,
     output,
     schema,
     schemes,
@@ -42,6 +44,9 @@ from blindsight.cli.search import command as search
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument, MissingPackage
 from blindsight.runtime.paths import at_home
 from blindsight.runtime.printable import printable
+
+if TYPE_CHECKING:
+    from typer._click.core import Command
 
 DEBUG_VARIABLE = "BLINDSIGHT_DEBUG"
 JSON = "--json"
@@ -65,8 +70,11 @@ app = typer.Typer(
 def root(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Prints the version, or the help if there is no command."""
+    _set_loudness(quiet=quiet, verbose=verbose)
     if version:
         output.answer(f"blindsight {__version__}")
         raise typer.Exit
@@ -110,13 +118,33 @@ def _flowing(text: str) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in inspect.cleandoc(text).split("\n\n"))
 
 
-def _at_home(command: Callable[..., None]) -> Callable[..., None]:
-    """Replaces the `~` of paths that a shell left as it is, in quotes or after a `=`."""
+def _set_loudness(*, quiet: bool, verbose: bool) -> None:
+    """Sets how much is said; of both the second, as one may be the file's and the other typed."""
+    if quiet or verbose:
+        output.set_loudness(output.Loudness.VERBOSE if verbose else output.Loudness.QUIET)
+    place = configuration.path()
+    if verbose and place is not None and place.exists():
+        output.detail(f"defaults of {place}")
+
+
+def _common(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds --quiet and --verbose; replaces the `~` of paths that a shell left, in quotes or after a `=`."""
 
     @wraps(command)
-    def called(**given: object) -> None:
+    def called(*, quiet: bool, verbose: bool, **given: object) -> None:
+        _set_loudness(quiet=quiet, verbose=verbose)
         command(**{name: _path(value) for name, value in given.items()})
 
+    added = {"quiet": options.Quiet, "verbose": options.Verbose}
+    hints = get_type_hints(command, include_extras=True)
+    own = [one.replace(annotation=hints[one.name]) for one in inspect.signature(command).parameters.values()]
+    more = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+        for name, kind in added.items()
+    ]
+    # Typer reads a command's options from its signature.
+    setattr(called, "__signature__", inspect.Signature([*own, *more]))  # noqa: B010 - mypy knows no such member
+    called.__annotations__ = {**hints, **added}
     return called
 
 
@@ -134,7 +162,7 @@ def _complete(commands: typer.Typer, words: Sequence[str] = ()) -> None:
         name = command.name or command.callback.__name__
         command.help = _flowing(command.callback.__doc__ or "")
         command.epilog = examples.shown(" ".join([*words, name]))
-        command.callback = _at_home(command.callback)
+        command.callback = _common(command.callback)
     for group in commands.registered_groups:
         group.epilog = examples.shown(str(group.name))
         if group.typer_instance is not None:
@@ -152,7 +180,14 @@ def run(arguments: Sequence[str]) -> int:
     as_json = JSON in arguments
     completion.prepare()
     try:
-        code = app(arguments, prog_name=completion.PROGRAM, standalone_mode=False)
+        output.set_loudness(output.Loudness.USUAL)
+        commands = typer.main.get_command(app)
+        code = commands.main(
+            list(arguments),
+            prog_name=completion.PROGRAM,
+            standalone_mode=False,
+            default_map=_defaults(commands, arguments),
+        )
         sys.stdout.flush()
     except KeyboardInterrupt:
         code = INTERRUPTED
@@ -164,6 +199,13 @@ def run(arguments: Sequence[str]) -> int:
         else:
             output.note("interrupted")
     return code if isinstance(code, int) else 0
+
+
+def _defaults(commands: Command, arguments: Sequence[str]) -> configuration.Defaults:
+    """Returns the user's own defaults; none for the help, which a wrong file must not keep from them."""
+    if completion.VARIABLE in os.environ or {"-h", "--help", "--version"} & set(arguments):
+        return {}
+    return configuration.read(commands)
 
 
 def _failed(error: Exception, *, as_json: bool) -> int:
@@ -236,4 +278,11 @@ def _usage(error: TyperException) -> str:
     if not message:
         return ""  # Typer has printed the help instead
     context = getattr(error, "ctx", None)
-    return f"{message}; see `{context.command_path} --help`" if context is not None else message
+    if context is None:
+        return message
+    name = getattr(getattr(error, "param", None), "name", None)
+    source = context.get_parameter_source(name) if name else None
+    # Of Typer's own copy of Click, which has no public name.
+    if source is not None and source.name == "DEFAULT_MAP":
+        return f"{message}; it is set in {configuration.path()}"
+    return f"{message}; see `{context.command_path} --help`"

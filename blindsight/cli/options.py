@@ -46,6 +46,16 @@ Address = Annotated[
         help="Where the keyholder serves.",
     ),
 ]
+# The data folder of `up`, also of what stops it and copies it.
+DATA = "BLINDSIGHT_DATA"
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", envvar="BLINDSIGHT_QUIET", help="Say nothing but answers and errors."),
+]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", envvar="BLINDSIGHT_VERBOSE", help="Tell of every call."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON document on standard output.")]
 Name = Annotated[
     str,
@@ -76,6 +86,7 @@ DEFAULT_ADDRESS = blindsight.DEFAULT_ADDRESS
 @contextmanager
 def vault(address: str) -> Iterator[Vault]:
     """Opens a vault while the block runs."""
+    output.detail(f"keyholder {address}")
     with output.spinner("connecting to the keyholder") as say:
         opened = blindsight.connect(address, away=lambda error: say(error.message))
     with opened:

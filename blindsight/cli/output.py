@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from functools import cache
 from typing import Protocol
 
@@ -78,6 +79,34 @@ class Failure(Exception):
         self.reason = str(reason)
         self.code = code
         self.metadata = dict(metadata or {})
+
+
+class Loudness(IntEnum):
+    """How much is said on standard error beside errors: with -q warnings alone, with -v every call."""
+
+    QUIET = 0
+    USUAL = 1
+    VERBOSE = 2
+
+
+_loudness = Loudness.USUAL
+
+
+def set_loudness(loudness: Loudness) -> None:
+    """Sets how much is said from now on."""
+    global _loudness  # noqa: PLW0603 - one command runs in a process, and all of it has one
+    _loudness = loudness
+    log = logging.getLogger("blindsight.client")
+    log.setLevel(logging.DEBUG if loudness is Loudness.VERBOSE else logging.WARNING)
+    log.propagate = False
+    log.handlers = [_Said()] if loudness is Loudness.VERBOSE else []
+
+
+class _Said(logging.Handler):
+    """Shows what the SDK logs."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        note(record.getMessage())
 
 
 class Unread(Exception):
@@ -187,8 +216,20 @@ def document(value: object) -> None:
 
 
 def note(message: str) -> None:
-    """Prints one line on standard error."""
-    stderr().print(text((f"blindsight: {message}", "dim")), soft_wrap=True)
+    """Prints one line on standard error, unless -q forbids it."""
+    step(text((f"blindsight: {message}", "dim")))
+
+
+def detail(message: str) -> None:
+    """Prints one line on standard error if -v asks for it."""
+    if _loudness is Loudness.VERBOSE:
+        note(message)
+
+
+def step(line: Cell) -> None:
+    """Prints a line of progress on standard error, unless -q forbids it."""
+    if _loudness is not Loudness.QUIET:
+        stderr().print(text(line), soft_wrap=True)
 
 
 def warning(message: str) -> None:
@@ -284,10 +325,14 @@ class Meter(Protocol):
         """Shows the current state."""
 
 
+def _without_display() -> bool:
+    return _loudness is Loudness.QUIET or not stderr().is_terminal
+
+
 @contextmanager
 def meter(what: str, total: int | None = None) -> Iterator[Meter]:
     """Shows a progress bar on a terminal while the block runs; elsewhere a line every ten seconds."""
-    if not stderr().is_terminal:
+    if _without_display():
         yield Lines(what, total)
         return
     with _bar() as progress:
@@ -301,7 +346,7 @@ def spinner(what: str) -> Iterator[Callable[[str], None]]:
     Yields:
         what says something else, elsewhere in a line every ten seconds.
     """
-    if not stderr().is_terminal:
+    if _without_display():
         yield Lines(what, None).say
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ from blindsight.runtime.backoff import Backoff
 from blindsight.runtime.status import from_rpc_error, is_lost, never_began
 
 PEER = "the keyholder"
+# What was called, how it ended and how long it took: at DEBUG, and nothing of what was sent.
+_LOG = logging.getLogger("blindsight.client")
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -112,6 +115,20 @@ class _Named(
     """Adds the request id to every call's metadata."""
 
     def _name(self, continuation: Any, details: Any, request: Any) -> Any:
+        if not _LOG.isEnabledFor(logging.DEBUG):
+            return self._named(continuation, details, request)
+        started = time.monotonic()
+        call = self._named(continuation, details, request)
+        rpc, name = details.method.rpartition("/")[2], request_ids.current.get()
+
+        def log(done: Any) -> None:
+            spent = (time.monotonic() - started) * 1000
+            _LOG.debug("%s: %s in %.0f ms, request %s", rpc, done.code().name, spent, name or "unnamed")
+
+        call.add_done_callback(log)
+        return call
+
+    def _named(self, continuation: Any, details: Any, request: Any) -> Any:
         named = (*(details.metadata or ()), (request_ids.KEY, request_ids.current.get() or request_ids.new()))
         given = (details.credentials, details.wait_for_ready, details.compression)
         return continuation(_Details(details.method, details.timeout, named, *given), request)

@@ -626,6 +626,27 @@ def test_what_cannot_be_verified_is_one_line(blind, faces, vectors, folder, argu
     assert done.stderr.count("\n") == 1
 
 
+# --- how much is said --------------------------------------------------------------------------
+
+
+def test_every_call_is_told_where_it_is_asked_for(blind, filled, folder):
+    query = str(folder / "coffee.jpg")
+    for arguments in (("-v", "search", filled, query), ("search", filled, query, "--verbose")):
+        told = blind(*arguments).stderr
+        assert re.search(r"(?m)^blindsight: Search: OK in \d+ ms, request \w+$", told)
+        assert "coffee" not in told
+    assert blind("search", filled, query).stderr == ""
+
+
+def test_a_quiet_command_says_nothing_but_its_answer(services, filled, folder):
+    terminal = run_on_terminal("ingest", filled, str(folder), "-q", address=services.address)
+    assert "ingesting into photos" not in terminal.output
+    assert "5 duplicates" in terminal.output
+    assert run("-q", "collection", "describe", "nope", address=services.address).stderr.startswith(
+        "blindsight: error: no collection"
+    )
+
+
 # --- completion --------------------------------------------------------------------------------
 
 

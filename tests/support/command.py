@@ -38,6 +38,8 @@ NO_BULK = ("--workers", "0")
 def environment(address: str | None = None, **extra: str) -> dict[str, str]:
     """This process's, without settings of Blindsight."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BLINDSIGHT_")}
+    # Nor those of the user's file.
+    kept["BLINDSIGHT_CONFIG"] = ""
     return kept | ({"BLINDSIGHT_ADDRESS": address} if address else {}) | extra
 
 

@@ -73,7 +73,7 @@ def _report(row: Row) -> None:
     encrypt, search = units.seconds(row.encrypt_seconds), units.seconds(row.search_seconds)
     stages = f"encrypt {about}{encrypt}, search {about}{search}"
     line = output.text(("✓ ", "green"), (f"{row.name:<11}", "bold"), stages)
-    output.stderr().print(line, soft_wrap=True)
+    output.step(line)
 
 
 def _machine() -> dict[str, object]:

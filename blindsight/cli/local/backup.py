@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blindsight.cli import output
+from blindsight.cli import options, output
 from blindsight.cli.local.keys import KEY_FILE_NAME
 from blindsight.cli.local.setup import GENERATED_NAME
 from blindsight.cli.local.temporary import ended_by_sigterm
@@ -40,7 +40,9 @@ class Zone(StrEnum):
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Empty, or to be made.", show_default=False)]
 Data = Annotated[
     Path | None,
-    typer.Option("--data", metavar="DIR", help="That of `blindsight up`.", show_default=False),
+    typer.Option(
+        "--data", metavar="DIR", envvar=options.DATA, help="That of `blindsight up`.", show_default=False
+    ),
 ]
 ZoneOption = Annotated[Zone, typer.Option("--zone", help="Of both zones, or of one.")]
 WithPassphrase = Annotated[
@@ -51,10 +53,13 @@ Folders = Annotated[
     list[Path],
     typer.Argument(metavar="DIR...", help="A backup, or one of each zone.", show_default=False),
 ]
-RestoreData = Annotated[Path, typer.Option("--data", metavar="DIR", help="Empty, or to be made.")]
+RestoreData = Annotated[
+    Path, typer.Option("--data", metavar="DIR", envvar=options.DATA, help="Empty, or to be made.")
+]
 
 
 def backup(
+    context: typer.Context,
     folder: Folder,
     data: Data = None,
     zone: ZoneOption = Zone.ALL,
@@ -66,10 +71,12 @@ def backup(
 
     Keys, imports and the queue, and what storage has, all as they were at one moment.
     """
-    if verify == (data is not None):
+    source = context.get_parameter_source("data")
+    typed = source is not None and source.name == "COMMANDLINE"
+    if typed if verify else data is None:
         raise InvalidArgument("want --data DIR to back up, or --verify to read a backup")
     started = time.monotonic()
-    if data is None:
+    if verify or data is None:
         with _metered("verifying") as report:
             found = _check(folder, report)
         _report("whole:", [folder], [found], started, as_json=as_json)

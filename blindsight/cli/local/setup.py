@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from blindsight.cli import output
+from blindsight.cli import configuration, output
 from blindsight.cli.local import compiled_code, keys
 from blindsight.cli.local.keys import KEY_FILE_NAME
 from blindsight.errors import InvalidArgument, KeyFileError, Unavailable
@@ -122,7 +122,7 @@ def ensure_keys(keyholder: Path, storage: Path, sealed_by: Passphrase) -> None:
     with output.spinner("creating the key set"):
         made = subprocess.run(
             [*command, "--passphrase-file", sealed_by.path],
-            env={**os.environ, **compiled_code.variables(keyholder, os.environ)},
+            env={**os.environ, **compiled_code.variables(keyholder, os.environ), configuration.VARIABLE: ""},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from blindsight.cli import configuration
 from blindsight.errors import Unavailable
 
 STOP_SECONDS = 60
@@ -40,6 +42,7 @@ def services(data: Path, *, quiet: bool = False) -> Iterator[str]:
             stdout=subprocess.PIPE,
             stderr=said,
             text=True,
+            env={**os.environ, configuration.VARIABLE: ""},
             # Keeps Ctrl-C from the services: it ends the block, and the block stops them.
             start_new_session=True,
         ) as process,

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from blindsight.cli import output
+from blindsight.cli import options, output
 from blindsight.cli.local import detaching, ports, running, setup
 from blindsight.cli.local.fleet import QUEUE, WORKER, ZONES, Fleet, Plan
 from blindsight.cli.local.keys import PassphraseFile
@@ -27,7 +27,10 @@ _QUEUE_FILE_NAME = "ingest.db"
 
 
 def up(
-    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="Where everything is kept.")],
+    data: Annotated[
+        Path,
+        typer.Option("--data", metavar="DIR", envvar=options.DATA, help="Where everything is kept."),
+    ],
     port: Annotated[
         int, typer.Option("--port", metavar="N", min=0, max=65535, help="The keyholder's.")
     ] = int(_PORT),
@@ -112,7 +115,7 @@ def _show(of_metrics: Mapping[str, int], child: Child, seconds: float) -> None:
         (f"  {ports.metrics_url(of_metrics, name) or ''}", "dim"),
     )
     line.rstrip()
-    output.stderr().print(line, soft_wrap=True)
+    output.step(line)
 
 
 def _announce(
@@ -147,7 +150,9 @@ def _to_person() -> bool:
 
 
 def down(
-    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="That of `blindsight up`.")],
+    data: Annotated[
+        Path, typer.Option("--data", metavar="DIR", envvar=options.DATA, help="That of `blindsight up`.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Stop what `blindsight up` runs on a data folder, and wait until it has ended."""
