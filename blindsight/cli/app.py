@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_type_hints
+from typing import Annotated, get_type_hints
 
 import typer
 from typer.exceptions import TyperException
@@ -44,9 +44,6 @@ from blindsight.cli.search import command as search
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument, MissingPackage
 from blindsight.runtime.paths import at_home
 from blindsight.runtime.printable import printable
-
-if TYPE_CHECKING:
-    from typer._click.core import Command
 
 DEBUG_VARIABLE = "BLINDSIGHT_DEBUG"
 JSON = "--json"
@@ -181,13 +178,8 @@ def run(arguments: Sequence[str]) -> int:
     completion.prepare()
     try:
         output.set_loudness(output.Loudness.USUAL)
-        commands = typer.main.get_command(app)
-        code = commands.main(
-            list(arguments),
-            prog_name=completion.PROGRAM,
-            standalone_mode=False,
-            default_map=_defaults(commands, arguments),
-        )
+        own = _defaults(arguments)
+        code = app(arguments, prog_name=completion.PROGRAM, standalone_mode=False, default_map=own)
         sys.stdout.flush()
     except KeyboardInterrupt:
         code = INTERRUPTED
@@ -201,11 +193,11 @@ def run(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _defaults(commands: Command, arguments: Sequence[str]) -> configuration.Defaults:
+def _defaults(arguments: Sequence[str]) -> configuration.Defaults:
     """Returns the user's own defaults; none for the help, which a wrong file must not keep from them."""
     if completion.VARIABLE in os.environ or {"-h", "--help", "--version"} & set(arguments):
         return {}
-    return configuration.read(commands)
+    return configuration.read(lambda: typer.main.get_command(app))
 
 
 def _failed(error: Exception, *, as_json: bool) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,11 +45,11 @@ def path() -> Path | None:
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "blindsight" / "config.toml"
 
 
-def read(root: Command) -> Defaults:
+def read(commands: Callable[[], Command]) -> Defaults:
     """Reads the file as defaults of commands, by the names of their parameters; empty if there is no file.
 
     Args:
-        root: all commands.
+        commands: called for all commands, if there is a file.
 
     Raises:
         InvalidArgument: if the file cannot be read, is no TOML, or sets what there is not; names it.
@@ -68,7 +68,7 @@ def read(root: Command) -> Defaults:
         raise InvalidArgument(f"cannot read {place}: {error.strerror}") from None
     try:
         settings = tomllib.loads(data.decode())
-        return _of_group(root, settings, "") if settings else {}
+        return _of_group(commands(), settings, "") if settings else {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidArgument(f"{place} is no TOML: {error}") from None
     except _Wrong as error:
