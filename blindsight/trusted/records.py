@@ -154,6 +154,19 @@ class ItemMetadata:
         except (ValueError, TypeError, AttributeError, OverflowError) as error:
             raise DataLoss("an item's metadata is damaged") from error
 
+    @classmethod
+    def values_of(cls, text: str) -> Values:
+        """Returns the values alone of what `to_json` wrote: there may be a million.
+
+        Raises:
+            DataLoss: if the text is damaged.
+        """
+        try:
+            values = json.loads(text)
+            return unpacked(values[-1]) if len(values) == _METADATA_FIELDS else {}
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:
+            raise DataLoss("an item's metadata is damaged") from error
+
     def to_bytes(self) -> bytes:
         """Serialises the metadata as JSON of few sizes."""
         text = self.to_json().encode()

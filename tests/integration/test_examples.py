@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from support.photos import small_photo
+from support.photos import jpeg, small_photo
+from support.photos import photo as scene
 from support.services import Services
 
 import blindsight
@@ -44,6 +46,33 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if installed.returncode:
         lacking(f"npm installed no packages: {installed.stderr[-500:]}")
     return folder
+
+
+def test_the_script_in_python_keeps_finds_changes_and_deletes(services: Services, tmp_path: Path) -> None:
+    for name in ("coffee", "rocket", "chelsea"):
+        (tmp_path / f"{name}.jpg").write_bytes(jpeg(name))
+        scene(name).rotate(2).save(tmp_path / f"{name}-turned.jpg")
+    script = ROOT / "examples" / "python" / "photos.py"
+    environment = {**os.environ, "BLINDSIGHT_ADDRESS": services.address()}
+    for stored in (6, 0):
+        done = subprocess.run(
+            (sys.executable, script, tmp_path),
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env=environment,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        lines = done.stdout.splitlines()
+        assert lines[0] == f"{stored} stored, {6 - stored} were there"
+        assert lines[1].endswith(".jpg")
+        assert float(lines[1].split()[0]) > 0.5
+        assert lines[4].startswith("the favourite is ")
+        assert lines[4].endswith("; 7 photos have no time")
+        assert lines[5].startswith(f"most alike in {tmp_path}: ")
+    with blindsight.connect(services.address()) as vault:
+        assert vault.collection("trips").count() == 6
 
 
 @pytest.mark.timeout(INSTALL_SECONDS + 120)

@@ -214,8 +214,7 @@ class Catalog:
         return await asyncio.to_thread(rows.passing, wanted)
 
     def _load(self, collection_id: bytes, rows: Rows) -> None:
-        entries = self._store.with_values(collection_id)
-        rows.load((_word(entry.handle), entry.metadata.values) for entry in entries)
+        rows.load(self._store.values(collection_id))
 
     async def handles(self, collection: OpenCollection, wanted: Filter | None) -> list[bytes]:
         """Returns the handles of all items that pass a filter.

@@ -55,9 +55,11 @@ class Rows:
         with self._lock:
             while part := list(islice(several, _LOADED_AT_ONCE)):
                 rows = self._find(np.array([word for word, _ in part], np.uint64))
-                for row, (_, values) in zip(rows.tolist(), part, strict=True):
-                    if row != _NONE:
-                        columns.set(row, values)
+                columns.fill(
+                    (row, values)
+                    for row, (_, values) in zip(rows.tolist(), part, strict=True)
+                    if row != _NONE
+                )
             self._columns = columns
 
     def put(self, word: int, version: int, values: Mapping[str, Value]) -> None:

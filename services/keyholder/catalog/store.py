@@ -22,6 +22,7 @@ from blindsight.runtime import logs
 from blindsight.trusted.keyring.keys import HANDLE_BYTES
 from blindsight.trusted.records import ItemMetadata
 from blindsight.trusted.secrets import Secret
+from blindsight.wire.metadata import Values
 
 FILE_NAME = "catalog.db"
 VERSION = 1
@@ -175,11 +176,11 @@ class CatalogStore:
                     found[handle] = Entry(handle, version, ItemMetadata.from_json(record))
         return found
 
-    def with_values(self, collection_id: bytes) -> Iterator[Entry]:
-        """Yields the entries of items of which their owner said something."""
-        for rows in self._all(collection_id, "handle, version, record", "collection = ? AND has_values"):
-            for handle, version, record in rows:
-                yield Entry(handle, version, ItemMetadata.from_json(record))
+    def values(self, collection_id: bytes) -> Iterator[tuple[int, Values]]:
+        """Yields what owners said of their items, by the first word of the handle."""
+        for rows in self._all(collection_id, "handle, record", "collection = ? AND has_values"):
+            for handle, record in rows:
+                yield int.from_bytes(handle[:WORD_BYTES], "little"), ItemMetadata.values_of(record)
 
     def page(
         self,

@@ -11,11 +11,16 @@ from services.keyholder.catalog.columns import Columns
 
 
 @given(
-    st.lists(METADATA, max_size=12), st.lists(st.tuples(st.integers(0, 11), METADATA), max_size=6), FILTERS
+    st.lists(METADATA, max_size=12),
+    st.integers(0, 12),
+    st.lists(st.tuples(st.integers(0, 11), METADATA), max_size=6),
+    FILTERS,
 )
-def test_a_filter_on_columns_passes_the_items_that_it_passes_one_by_one(items, changes, wanted):
+def test_a_filter_on_columns_passes_the_items_that_it_passes_one_by_one(items, filled, changes, wanted):
     columns, kept = Columns(), list(map(checked, items))
-    for row, values in enumerate(kept):
+    for start, stop in ((0, filled // 2), (filled // 2, filled)):
+        columns.fill(list(enumerate(kept))[start:stop])
+    for row, values in list(enumerate(kept))[filled:]:
         columns.set(row, values)
     for row, values in changes:
         if row < len(kept):
