@@ -6,7 +6,7 @@ Storage has the same, sealed; it is asked only for what is not here yet.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -74,14 +74,16 @@ class Catalog:
     async def _put(self, collection: OpenCollection, entries: Sequence[Entry]) -> None:
         if not entries:
             return
-        collection_id = collection.record.collection_id
         with suppress(LookupError, ResourceExhausted):
-            await asyncio.to_thread(self._store.put, collection_id, entries)
-            rows = self._state(collection).rows
-            if rows is not None:
-                for entry in entries:
-                    word, version = _word(entry.handle), int.from_bytes(entry.version, "little")
-                    rows.put(word, version, entry.metadata.values)
+            await asyncio.to_thread(self._store.put, collection.record.collection_id, entries)
+            self._put_rows(collection, entries)
+
+    def _put_rows(self, collection: OpenCollection, entries: Iterable[Entry]) -> None:
+        rows = self._state(collection).rows
+        if rows is not None:
+            for entry in entries:
+                word, version = _word(entry.handle), int.from_bytes(entry.version, "little")
+                rows.put(word, version, entry.metadata.values)
 
     async def remove(self, collection: OpenCollection, handles: Sequence[bytes]) -> None:
         """Forgets items that storage has deleted."""
@@ -137,8 +139,13 @@ class Catalog:
 
     async def _fetch(self, collection: OpenCollection, state: _State, handles: Sequence[bytes]) -> None:
         found, damaged = await self._items.find_intact(collection, handles, len(handles))
-        await self._put(
-            collection, [Entry(handle, item.key.version, item.metadata) for handle, item in found.items()]
+        entries = [Entry(handle, item.key.version, item.metadata) for handle, item in found.items()]
+        with suppress(LookupError, ResourceExhausted):
+            await asyncio.to_thread(self._store.put, collection.record.collection_id, entries)
+        # An item that changed since has its new entry, or will be given it.
+        now = collection.slots.versions(handles)
+        self._put_rows(
+            collection, (one for one in entries if unmarked(now.get(one.handle, b"")) == one.version)
         )
         versions = collection.slots.versions(list(damaged))
         state.damaged |= {one: (versions[one], why) for one, why in damaged.items() if one in versions}

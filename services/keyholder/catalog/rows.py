@@ -20,7 +20,8 @@ from services.keyholder.catalog.store import WORD_BYTES, Words
 _MOST_RECENT = 4096
 _LEAST_CAPACITY = 1024
 _LOADED_AT_ONCE = 4096
-_NONE = -1
+# Of a slot whose item has nothing sealed, and of one whose entry is still to come.
+_NONE, _UNKNOWN = -1, np.iinfo(np.int32).max
 
 Numbers = npt.NDArray[np.int32]
 
@@ -40,7 +41,9 @@ class Rows:
         self._known = np.ones(self._count, np.bool_)  # rows that a slot had, or that were here at the start
         self._order, self._recent = np.argsort(words).astype(np.int32), dict[int, int]()
         self._sorted = words[self._order]
+        # By segment the rows of its slots; of those in `_partial` not every item had its entry yet.
         self._segments: dict[SegmentId, tuple[Segment, Numbers]] = {}
+        self._partial: set[SegmentId] = set()
         self._columns: Columns | None = None
         self._moved = False  # whether slots changed since the last search for entries of none
 
@@ -107,24 +110,36 @@ class Rows:
             self._moved |= bool(gone)
             for key in gone:
                 del self._segments[key]
+            self._partial -= gone
             for key, segment in slots.segments.items():
                 known = self._segments.get(key)
-                if known is not None and known[0] is segment:
+                if known is not None and known[0] is segment and key not in self._partial:
                     continue
                 self._moved = True
                 rows = self._rows_of(segment)
-                lacking = np.flatnonzero((rows == _NONE) & (segment.unmarked_versions != 0) & segment.live)
-                if len(lacking):
-                    missing += [segment.handles[slot].tobytes() for slot in lacking]
-                    self._segments.pop(key, None)
-                else:
-                    self._segments[key] = segment, rows
+                lacking = self._lacking(segment, rows)
+                missing += [segment.handles[slot].tobytes() for slot in lacking]
+                self._segments[key] = segment, rows
+                (self._partial.add if len(lacking) else self._partial.discard)(key)
         return missing
 
+    def _lacking(self, segment: Segment, rows: Numbers) -> npt.NDArray[np.intp]:
+        """Returns the slots whose items should have an entry, and have none or one of another version."""
+        there = rows < self._count
+        lacking = rows == _UNKNOWN
+        lacking[there] = self._versions[rows[there]] != segment.unmarked_versions[there]
+        return np.flatnonzero(lacking & segment.live & (segment.unmarked_versions != 0))
+
     def _rows_of(self, segment: Segment) -> Numbers:
+        """Returns the rows of a segment's slots, `_NONE` or `_UNKNOWN` without one: [fill].
+
+        The version of an entry may be another: while an item changes, a search finds it as it was or as it
+        will be, and not as gone.
+        """
         rows = self._find(segment.words)
-        stale = self._versions[rows] != segment.unmarked_versions if self._count else True
-        return np.where(stale | (segment.unmarked_versions == 0), np.int32(_NONE), rows)
+        gone = self._versions[rows] == 0 if self._count else True
+        rows = np.where((rows == _NONE) | gone, np.int32(_UNKNOWN), rows)
+        return np.where(segment.unmarked_versions == 0, np.int32(_NONE), rows)
 
     def stale(self) -> Words:
         """Returns the first words of entries whose items are gone, and drops them."""
@@ -133,8 +148,10 @@ class Rows:
                 return self._words[:0]
             self._moved = False
             live = np.zeros(len(self._words), np.bool_)
-            for _, rows in self._segments.values():
-                live[rows[rows != _NONE]] = True
+            for key, (segment, rows) in self._segments.items():
+                # Entries that came since are those of items that are here.
+                found = self._find(segment.words) if key in self._partial else rows
+                live[found[(found >= 0) & (found < self._count)]] = True
             gone = np.flatnonzero(self._known & ~live)
             self._known[: len(live)] = live
             if self._columns is not None:
@@ -147,7 +164,7 @@ class Rows:
         """Computes a filter for all items; its metadata must have been loaded.  None: all pass."""
         with self._lock:
             if wanted is None:
-                return Selection(self, np.ones(self._count + 1, np.bool_))
+                return Selection(self, np.ones(self._count + 1, np.bool_), every=True)
             if self._columns is None:
                 raise RuntimeError("metadata were not loaded")
             return Selection(self, self._columns.passing(wanted, self._count).copy())
@@ -160,9 +177,9 @@ class Rows:
             return np.where(there, rows, np.int32(_NONE))
 
     def rows_of(self, key: SegmentId, segment: Segment) -> Numbers:
-        """Returns the rows of a segment's slots, -1 without one: [fill]."""
+        """Returns the rows of a segment's slots; see `_rows_of`."""
         known = self._segments.get(key)
-        if known is not None and known[0] is segment:
+        if known is not None and known[0] is segment and key not in self._partial:
             return known[1]
         with self._lock:
             return self._rows_of(segment)
@@ -174,11 +191,13 @@ class Selection:
     Args:
         rows: of their collection.
         mask: bool [count + 1], whose last stands for items without an entry.
+        every: whether it passes all items, also those of which nothing is known.
     """
 
-    def __init__(self, rows: Rows, mask: Mask) -> None:
+    def __init__(self, rows: Rows, mask: Mask, *, every: bool = False) -> None:
         self._rows = rows
         self._mask = mask
+        self._every = every
 
     @property
     def bare(self) -> bool:
@@ -187,6 +206,8 @@ class Selection:
 
     def of(self, key: SegmentId, segment: Segment) -> Mask:
         """Returns which live slots of a segment have an item that passes: [fill]."""
+        if self._every:
+            return segment.live
         return np.asarray(self._of(self._rows.rows_of(key, segment)) & segment.live)
 
     def entries(self, handles: Sequence[bytes]) -> Mask:
