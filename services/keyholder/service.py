@@ -129,7 +129,7 @@ class Keyholder:
         catalog = CatalogStore(folder / CATALOG_FILE_NAME, keys.subkey("catalog"))
         self._catalog = Catalog(catalog, self._items)
         self._writer = Writer(self.vault, storage, self._crypto, self._written)
-        self.naming = Naming(self.vault, self._writer)
+        self._naming = Naming(self.vault, self._writer)
         self.items = ItemOperations(self.vault, self._catalog, self._writer)
         self.vectors = StoredVectors(self.vault, storage, self._crypto)
         self._scorer = Scorer(
@@ -421,9 +421,19 @@ class Keyholder:
         """Gives a collection another name, under which its alarms stand on; see `Naming.rename`."""
         async with self.using(name) as collection:
             old = collection.config.name
-            renamed = await self.naming.rename(name, new)
+            renamed = await self._naming.rename(name, new)
         self._alarms.rename(old, renamed.config.name)
         return renamed
+
+    async def set_alias(self, alias: str, name: str) -> OpenCollection:
+        """Gives a collection an alias; see `Naming.set_alias`."""
+        async with self.using(name):
+            return await self._naming.set_alias(alias, name)
+
+    async def remove_alias(self, alias: str) -> OpenCollection:
+        """Takes an alias from its collection; see `Naming.remove_alias`."""
+        async with self.using(alias):
+            return await self._naming.remove_alias(alias)
 
     async def accept_rollback(self, name: str) -> Rollback:
         """Accepts that storage was set back; see `Vault.accept_rollback`."""

@@ -103,12 +103,12 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
 
     async def SetAlias(self, request: pb.SetAliasRequest, context: Context) -> pb.SetAliasResponse:
         """Gives a collection an alias."""
-        named = await self._keyholder.naming.set_alias(request.alias, request.collection)
+        named = await self._keyholder.set_alias(request.alias, request.collection)
         return pb.SetAliasResponse(collection=self._described(named).to_message())
 
     async def RemoveAlias(self, request: pb.RemoveAliasRequest, context: Context) -> pb.RemoveAliasResponse:
         """Takes an alias from its collection."""
-        named = await self._keyholder.naming.remove_alias(request.alias)
+        named = await self._keyholder.remove_alias(request.alias)
         return pb.RemoveAliasResponse(collection=self._described(named).to_message())
 
     async def TruncateCollection(

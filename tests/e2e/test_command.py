@@ -809,6 +809,35 @@ def test_progress_is_shown_on_a_terminal_only(services, blind, filled, folder):
     assert blind("ingest", filled, str(folder)).stderr == ""
 
 
+def test_a_collection_is_renamed_given_an_alias_and_truncated(made, blind, folder):
+    made("first name")
+    blind("ingest", "first name", str(folder / "coffee.jpg"))
+    assert blind("collection", "rename", "first name", "second").stdout == "Renamed first name to second.\n"
+    assert blind("collection", "alias", "second", "nickname").stdout == "nickname means second.\n"
+    told = json.loads(blind("collection", "describe", "nickname", "--json").stdout)
+    assert (told["name"], told["aliases"], told["items"]) == ("second", ["nickname"], 1)
+    assert "nickname" in blind("collection", "describe", "second").stdout
+    assert "nickname" in blind("collection", "list").stdout
+    found = json.loads(blind("search", "nickname", str(folder / "coffee.jpg"), "--json").stdout)
+    assert found["results"][0][0]["name"] == "coffee.jpg"
+    done = blind("collection", "truncate", "nickname", "--yes", code=2)
+    assert done.stderr == (
+        "blindsight: error: 'nickname' is an alias; want the name of its collection, 'second'\n"
+    )
+    assert json.loads(blind("collection", "truncate", "second", "--yes", "--json").stdout) == {
+        "collection": "second",
+        "removed": 1,
+    }
+    assert blind("collection", "unalias", "nickname").stdout == "nickname means second no more.\n"
+    for gone in ("nickname", "first name"):
+        assert f"no collection '{gone}'" in blind("items", "count", gone, code=1).stderr
+    assert json.loads(blind("collection", "rename", "second", "third", "--json").stdout) == {
+        "collection": "third",
+        "before": "second",
+    }
+    blind("collection", "delete", "third", "--yes")
+
+
 def test_deleting_a_collection_is_confirmed_on_a_terminal(made, services, blind):
     made("precious")
     kept = run_on_terminal(
@@ -828,10 +857,11 @@ def test_deleting_a_collection_is_confirmed_on_a_terminal(made, services, blind)
     [
         (["collection", "delete", "safe"], "Delete safe with 1 item?"),
         (["collection", "accept-rollback", "safe"], "Give up what was written to safe"),
+        (["collection", "truncate", "safe"], "Remove all of safe, 1 item?"),
         (["delete", "safe", "ITEM"], "Delete 1 item of safe?"),
         (["delete", "safe", "--where", "not has(year)"], "Delete 1 item of safe?"),
     ],
-    ids=["collection", "rollback", "items", "filter"],
+    ids=["collection", "rollback", "all items", "items", "filter"],
 )
 def test_nothing_is_destroyed_without_a_word_of_the_owner(made, services, blind, folder, arguments, asked):
     with contextlib.suppress(AlreadyExists):

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from support.services import Services
 
-from blindsight.client import Collection, TruncateProgress, Vault
+from blindsight.client import AsyncVault, Collection, TruncateProgress, Vault
 from blindsight.errors import AlreadyExists, InvalidArgument, NotFound, ResourceExhausted
 
 DIMENSION = 8
@@ -277,3 +278,17 @@ def test_a_search_beside_a_truncation_sees_everything_or_nothing(vault: Vault) -
             collection.ingest_vectors(VECTORS, [f"changing {row}" for row in range(60)])
     assert set(found) <= {0, 60}
     assert vault.status().alarms == ()
+
+
+# --- for asyncio ------------------------------------------------------------------------------------------
+
+
+async def test_all_of_it_is_there_for_asyncio(services: Services, vault: Vault) -> None:
+    new(vault, "of asyncio")
+    async with AsyncVault(services.address()) as awaited:
+        collection = awaited.collection("of asyncio")
+        await collection.rename("renamed")
+        await awaited.set_alias("alias", collection)
+        assert (await awaited.collection("alias").describe()).name == collection.name == "renamed"
+        assert await awaited.remove_alias("alias") == "renamed"
+        assert await collection.truncate() == 20

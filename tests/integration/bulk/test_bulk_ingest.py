@@ -45,6 +45,27 @@ def test_a_hundred_photos_are_stored_once_each_and_come_back_as_they_were(bulk, 
 
 
 @pytest.mark.timeout(240)
+def test_a_collection_is_renamed_while_workers_fill_it(bulk, vault, collection):
+    photos, was = PHOTOS[:40], collection.name
+    bulk.worker(prefetch="4", linger_seconds="0.01")
+    vault.set_alias("by its alias", collection)
+    job = vault.collection("by its alias").ingest_bulk(photos)
+    names = [was]
+    while not job.info().ended:
+        names.append(f"{was}, {len(names)}")
+        collection.rename(names[-1])
+    assert len(names) > 2
+    end = job.wait()
+    assert (end.state, *counts(end)) == ("finished", 40, 40, 0, 0)
+    assert (end.collection, vault.imports()[0].collection) == (names[-1], names[-1])
+    assert_holds(collection, photos)
+    assert collection.check().damaged == 0
+    bulk.restart_keyholder()
+    assert vault.imports()[0].collection == names[-1]
+    assert vault.status().alarms == ()
+
+
+@pytest.mark.timeout(240)
 def test_searches_while_workers_append_are_right_and_never_refused(bulk, vault, collection):
     """Two readers; the keyholder checks each answer by what it reads of the workers' batches meanwhile."""
     photos = PHOTOS[:60]
