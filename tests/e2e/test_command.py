@@ -263,6 +263,35 @@ def test_matches_are_shown_with_the_latency_split(blind, filled, folder):
         assert stage in shown
 
 
+def test_a_report_shows_weak_matches_small(blind, filled, folder, tmp_path):
+    query, target = str(folder / "coffee.jpg"), tmp_path / "report"
+    document = json.loads(blind("search", filled, query, "--report", str(target), "--json").stdout)
+    assert document["report"] == str(target / "report.html")
+    page = (target / "report.html").read_text()
+    (found,) = document["results"]
+    names = ["query.jpg", *(f"match-{rank}.jpg" for rank in range(1, len(found) + 1)), "report.html"]
+    assert sorted(path.name for path in target.iterdir()) == sorted(names)
+    places = [page.index(f"{rank}. {hit['name']}") for rank, hit in enumerate(found, 1)]
+    assert places == sorted(places)
+    asked, same, *others = map(int, re.findall(r'style="width: (\d+)px"', page))
+    assert same > 0.95 * asked
+    assert len(others) == len(found) - 1
+    assert all(width < 0.6 * asked for width in others)
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_a_report_of_raw_pixels_and_of_nothing_is_a_page(made, blind, folder, tmp_path):
+    made("raw", embedder="pixels", channels="rgb", size=8)
+    query = str(folder / "coffee.jpg")
+    blind("search", "raw", query, "--report", str(tmp_path / "empty"))
+    assert "No match" in (tmp_path / "empty" / "report.html").read_text()
+    blind("ingest", "raw", query, str(folder / "chelsea.jpg"))
+    blind("search", "raw", query, "--report", str(tmp_path / "report"))
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "squared-cosine, lower is better" in page
+    assert page.index("1. coffee.jpg") < page.index("2. chelsea.jpg")
+
+
 def test_a_threshold_leaves_worse_matches_out(blind, filled, folder):
     query = str(folder / "coffee.jpg")
     [found] = hits(blind("search", filled, query, "--threshold", "0.9999", "--json"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from random import SystemRandom
@@ -11,11 +13,15 @@ import typer
 
 from blindsight.cli import arrays, files, options, output
 from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json, Name, Where
-from blindsight.errors import DataLoss, InvalidArgument
+from blindsight.errors import BlindsightError, DataLoss, InvalidArgument, NotFound
+from blindsight.runtime import paths
 
 if TYPE_CHECKING:
-    from blindsight.client import Collection, Hit, SearchAnswer, SearchTimings
+    from blindsight.client import Collection, Hit, Original, SearchAnswer, SearchTimings
 
+SIFT = "sift"
+# A match without a photo, or with one that storage has lost or damaged, is on the page all the same.
+_LOST = (NotFound, DataLoss)
 _STAGES = ("embed", "encrypt", "score", "decrypt", "rank", "match")
 
 
@@ -47,7 +53,7 @@ Report = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="Pictures of the matching keypoints, and a page: collections of embedder sift.",
+        help="A page with pictures of the matches: the weaker, the smaller; of embedder sift with keypoints.",
         show_default=False,
     ),
 ]
@@ -101,9 +107,10 @@ def search(
                     f"making {name} ready: {ready.batches_done} of {ready.batches_total} batches"
                 ),
             }
+            by_keypoints = report is not None and collection.describe().embedder == SIFT
             try:
                 if images:
-                    answer = collection.search(images, k, draw=report is not None, **asked)
+                    answer = collection.search(images, k, draw=by_keypoints, **asked)
                 elif like:
                     answer = collection.search_like(like, k, **asked)
                 else:
@@ -112,9 +119,9 @@ def search(
                 raise DataLoss(f"{error.message}; blindsight check tells what is damaged") from error
         if save is not None:
             _save(collection, answer, save)
+        page = None if report is None else _report(report, collection, (images or [])[0], answer)
     for line in answer.warnings(name):
         output.warning(line)
-    page = None if report is None else _report(report, name, answer)
     if as_json:
         output.document({"warnings": answer.warnings(name), **as_document(answer, page)})
     else:
@@ -155,22 +162,45 @@ def _save(collection: Collection, answer: SearchAnswer, folder: Path) -> None:
             if not hit.id:  # of which storage has lost the record
                 continue
             wanted.setdefault(hit.id, []).append(f"{query}{rank:02}-")
-    # Each once, in an order of chance: storage sees every fetch, and would learn which photo was most alike.
-    shuffled = list(wanted)
+    for original in _originals(collection, wanted, f"saving to {folder}"):
+        safe = files.safe_name(original.name or original.id, original.media_type)
+        for place in wanted[original.id]:
+            files.write(folder / f"{place}{safe}", original.data)
+
+
+def _originals(
+    collection: Collection, ids: Iterable[str], what: str, lost: tuple[type[BlindsightError], ...] = ()
+) -> Iterator[Original]:
+    """Yields the photos of items, each once.
+
+    In an order of chance: storage sees every fetch, and would learn which photo was most alike.
+
+    Args:
+        collection: where they are.
+        ids: of the items.
+        what: what is being done, for the display.
+        lost: errors for which a photo is left out.
+    """
+    shuffled = list(dict.fromkeys(ids))
     SystemRandom().shuffle(shuffled)
-    with output.meter(f"saving to {folder}", len(shuffled)) as meter:
+    with output.meter(what, len(shuffled)) as meter:
         for done, item_id in enumerate(shuffled, 1):
-            original = collection.get(item_id)
-            safe = files.safe_name(original.name or original.id, original.media_type)
-            for place in wanted[item_id]:
-                files.write(folder / f"{place}{safe}", original.data)
+            with suppress(*lost):
+                yield collection.get(item_id)
             meter.update(done)
 
 
-def _report(folder: Path, collection: str, answer: SearchAnswer) -> Path:
-    from blindsight.cli.search import report  # imported late: most searches do not need it
+def _report(folder: Path, collection: Collection, query: str, answer: SearchAnswer) -> Path:
+    # Imported late: most searches do not need them.
+    from blindsight.cli.search import gallery, report
 
-    return report.write(folder, collection, answer)
+    if answer.drawings:
+        return report.write(folder, collection.name, answer)
+    found = [hit.id for hits in answer.results for hit in hits if hit.id]
+    photos = {one.id: one.data for one in _originals(collection, found, "fetching the matches", _LOST)}
+    with paths.opened(Path(query)) as file:
+        asked = Path(query).name, file.read()
+    return gallery.write(folder, collection.name, asked, answer, photos)
 
 
 def _show(answer: SearchAnswer, queries: list[str], page: Path | None) -> None:

@@ -1,0 +1,128 @@
+"""The report of a search by vectors: pictures of query and matches, and one self-contained HTML file."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageOps
+
+from blindsight.cli import files, output, pages
+from blindsight.client import Hit, SearchAnswer
+from blindsight.runtime.printable import printable
+
+# The longest side of the picture of a match without any likeness, and of a perfect one, in pixels.
+LEAST_PIXELS, MOST_PIXELS = 56, 260
+
+
+def write(
+    folder: Path, collection: str, query: tuple[str, bytes], answer: SearchAnswer, photos: Mapping[str, bytes]
+) -> Path:
+    """Writes the pictures and the page into a folder, which it makes; returns the page's path.
+
+    Args:
+        folder: where to.
+        collection: its name.
+        query: name and file of the photo that was searched by.
+        answer: the answer to it.
+        photos: files of the matches by their ids; one that is missing or cannot be read has no picture.
+
+    Raises:
+        Failure: if the folder or a file cannot be written.
+    """
+    files.make_folder(folder)
+    (hits,) = answer.results
+    asked = _drawn(query[1], MOST_PIXELS)
+    shown = [_shown(rank, hit, answer, photos.get(hit.id)) for rank, hit in enumerate(hits, 1)]
+    for name, one in (("query.jpg", asked), *((f"match-{one['rank']}.jpg", one) for one in shown)):
+        if one["data"]:
+            files.write(folder / name, one["data"])
+    page = folder / "report.html"
+    files.write(page, render(collection, {**asked, "title": printable(query[0])}, answer, shown).encode())
+    return page
+
+
+def render(
+    collection: str, query: Mapping[str, Any], answer: SearchAnswer, shown: Sequence[Mapping[str, Any]]
+) -> str:
+    """Returns the page as HTML."""
+    (hits,) = answer.results
+    return pages.render(
+        "search/gallery.html",
+        collection=printable(collection),
+        headline=_headline(len(hits)),
+        lead=_lead(hits, answer),
+        query=query,
+        shown=shown,
+        facts=_facts(answer),
+        seen="the server saw the numbers of the query."
+        if answer.query_visible_to_server
+        else "the server saw an encrypted query, and which sealed photos were fetched.",
+    )
+
+
+def _headline(matches: int) -> str:
+    if not matches:
+        return "No match"
+    return "One match" if matches == 1 else f"{matches:,} matches"
+
+
+def strength(score: float, best: float, answer: SearchAnswer) -> float:
+    """Returns how strong a match is, 0 to 1: a cosine, what a distance leaves, or a share of the best."""
+    if not answer.higher_is_better:
+        return 1 / (1 + max(score, 0.0))
+    if answer.metric == "cosine":
+        return min(max(score, 0.0), 1.0)
+    return min(max(score / best, 0.0), 1.0) if best > 0 else 0.0
+
+
+def _lead(hits: Sequence[Hit], answer: SearchAnswer) -> str:
+    if not hits:
+        return "The collection has nothing that passes."
+    return f"{_name(hits[0])} is most like the query: {_score(hits[0], answer)}."
+
+
+def _facts(answer: SearchAnswer) -> list[tuple[str, str]]:
+    seconds = answer.timings.seconds()
+    stages = [f"{name} {output.duration(seconds[name])}" for name in ("embed", "encrypt", "score", "decrypt")]
+    better = "higher is better" if answer.higher_is_better else "lower is better"
+    return [
+        ("score", f"{answer.metric}, {better}: the server computed them and read none"),
+        ("time", f"{output.duration(answer.timings.total_seconds)}; {', '.join(stages)}"),
+    ]
+
+
+def _name(hit: Hit) -> str:
+    return printable(hit.name) or hit.id or "an item that storage has lost"
+
+
+def _score(hit: Hit, answer: SearchAnswer) -> str:
+    return f"{answer.metric} {output.score(hit.score)}"
+
+
+def _shown(rank: int, hit: Hit, answer: SearchAnswer, photo: bytes | None) -> dict[str, Any]:
+    """Returns a match as variables of the page's template, and its picture."""
+    best = answer.results[0][0].score
+    longest = LEAST_PIXELS + (MOST_PIXELS - LEAST_PIXELS) * strength(hit.score, best, answer) ** 2
+    title, score = f"{rank}. {_name(hit)}", _score(hit, answer)
+    return {**_drawn(photo, round(longest)), "rank": rank, "title": title, "score": score, "about": hit.id}
+
+
+def _drawn(photo: bytes | None, longest: int) -> dict[str, Any]:
+    """Returns a picture of a photo and its size on the page, which is half of its own, for sharp screens."""
+    if photo is None:
+        return {"data": b"", "url": ""}
+    try:
+        with Image.open(io.BytesIO(photo)) as opened:
+            picture = ImageOps.exif_transpose(opened).convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError):  # kept as it was given, and no picture of it
+        return {"data": b"", "url": ""}
+    scale = longest / max(picture.size)
+    width, height = (max(1, round(side * scale)) for side in picture.size)
+    picture.thumbnail((2 * width, 2 * height))
+    made = io.BytesIO()
+    picture.save(made, "JPEG", quality=85)
+    url = pages.data_url(made.getvalue(), "image/jpeg")
+    return {"data": made.getvalue(), "url": url, "width": width}
