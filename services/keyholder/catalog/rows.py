@@ -125,7 +125,7 @@ class Rows:
 
     def _lacking(self, segment: Segment, rows: Numbers) -> npt.NDArray[np.intp]:
         """Returns the slots whose items should have an entry, and have none or one of another version."""
-        there = rows < self._count
+        there = (rows >= 0) & (rows < self._count)
         lacking = rows == _UNKNOWN
         lacking[there] = self._versions[rows[there]] != segment.unmarked_versions[there]
         return np.flatnonzero(lacking & segment.live & (segment.unmarked_versions != 0))

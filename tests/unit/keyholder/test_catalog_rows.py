@@ -53,6 +53,14 @@ def test_an_item_keeps_its_entry_while_that_of_another_is_still_to_come(rows: Ro
     assert rows.reach(both) == []
 
 
+def test_items_of_which_nothing_is_said_lack_no_entry_before_there_is_any(rows: Rows) -> None:
+    bare = SlotMap(
+        segments={TAIL: Segment(slots(i1=7, i2=9).segments[TAIL].handles, (), np.zeros(2, np.uint64))}
+    )
+    assert rows.reach(bare) == []
+    assert passing(rows, None, bare) == [True, True]
+
+
 def test_an_item_that_changes_is_found_as_it_was_or_as_it_will_be(rows: Rows) -> None:
     rows.put(word(1), 7, {"a": 1})
     before, after = slots(i1=7), slots(i1=8)
