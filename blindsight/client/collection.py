@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from blindsight.client import arguments, calls, inputs, uploads
+from blindsight.client import arguments, calls, inputs, originals, searching, uploads
 from blindsight.client.calls import Connection
 from blindsight.client.inputs import Inputs, QueryInput, Values
 from blindsight.client.items import Filters, filter_of, ids_of, metadata_of
@@ -24,19 +23,17 @@ from blindsight.client.models import (
     TruncateCallback,
 )
 from blindsight.client.sources import Source
-from blindsight.errors import BlindsightError, DataLoss, InvalidArgument, NotFound
-from blindsight.packing.tiling import CHANNELS, MAX_PIXELS
+from blindsight.errors import InvalidArgument, NotFound
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime import transfer
 from blindsight.wire.collections import (
-    METRIC,
     CheckProgress,
     CollectionInfo,
     Deletion,
     RepackProgress,
     TruncateProgress,
 )
-from blindsight.wire.items import FileHeader, ItemVector, OriginalHeader, PlanesHeader
+from blindsight.wire.items import ItemVector
 from blindsight.wire.listing import (
     CountRequest,
     DeleteRequest,
@@ -48,7 +45,7 @@ from blindsight.wire.listing import (
     UpdateRequest,
 )
 from blindsight.wire.metadata import Where
-from blindsight.wire.search import Hit, MatchDrawing, SearchHeader, SearchProgress, SearchTimings
+from blindsight.wire.search import SearchHeader
 
 if TYPE_CHECKING:
     import numpy as np
@@ -165,7 +162,7 @@ class Collection:
             upsert=upsert,
             exif=exif,
         )
-        return replace(self._ingest(upload, progress), skipped=sieve.skipped)
+        return replace(uploads.run(self._connection, upload, progress), skipped=sieve.skipped)
 
     def _with_vectors(
         self, sources: Iterable[Source], total: int | None, matrix: npt.ArrayLike
@@ -257,7 +254,7 @@ class Collection:
         upload = uploads.VectorUpload(
             self.name, rows, ids, metadata=metadata_of(of_all), each=each, upsert=upsert
         )
-        return self._ingest(upload, progress)
+        return uploads.run(self._connection, upload, progress)
 
     def search(
         self,
@@ -295,7 +292,8 @@ class Collection:
         sources = inputs.queries(image)
         header = self._header(k, threshold, where, offset, query_visible_to_server, draw=draw)
         with inputs.query_named(sources):
-            return self._search(header, lambda: _photos(sources), len(sources), progress=progress)
+            photos = partial(searching.photos, sources)
+            return searching.search(self._connection, header, photos, len(sources), progress)
 
     def search_like(
         self,
@@ -328,7 +326,7 @@ class Collection:
         def parts() -> Iterator[pb.SearchRequest]:
             return (pb.SearchRequest(item=item_id) for item_id in wanted)
 
-        return self._search(header, parts, len(wanted), progress=progress)
+        return searching.search(self._connection, header, parts, len(wanted), progress)
 
     def search_vectors(
         self,
@@ -363,7 +361,7 @@ class Collection:
             return (pb.SearchRequest(vectors=block.to_message()) for block in vectors.blocks(rows))
 
         header = self._header(k, threshold, where, offset, query_visible_to_server)
-        return self._search(header, parts, len(rows), progress=progress)
+        return searching.search(self._connection, header, parts, len(rows), progress)
 
     def verify(
         self,
@@ -397,14 +395,7 @@ class Collection:
             NotFound: if there is no such item, or it is a vector.
             DataLoss: if the received data is not complete, or does not match its digest.
         """
-        return self._connection.repeat(lambda: self._get(id))
-
-    def _get(self, id: str) -> Original:  # noqa: A002 - as above
-        request = pb.GetOriginalRequest(collection=self.name, id=id)
-        messages = calls.answers(self._stub.GetOriginal(request), expects=pb.GetOriginalResponse)
-        header = OriginalHeader.from_message(_header_of(id, next(messages, None)))
-        data = _whole(messages, header, header.size_bytes, "the original", transfer.MAX_PHOTO_BYTES)
-        return Original(header.id, header.name, header.media_type, data)
+        return self._connection.repeat(lambda: originals.get(self._connection, self.name, id))
 
     def planes(self, id: str) -> npt.NDArray[np.uint8]:  # noqa: A002 - the word that everybody expects
         """Returns the pixels of a photo that was ingested with `planes=True`, decrypted from its planes.
@@ -418,14 +409,7 @@ class Collection:
             InvalidArgument: if the collection holds vectors.
             DataLoss: if the received data is not complete, or does not match its digest.
         """
-        return self._connection.repeat(lambda: self._get_planes(id))
-
-    def _get_planes(self, id: str) -> npt.NDArray[np.uint8]:  # noqa: A002 - as above
-        request = pb.GetPlanesRequest(collection=self.name, id=id)
-        messages = calls.answers(self._stub.GetPlanes(request), expects=pb.GetPlanesResponse)
-        header = PlanesHeader.from_message(_header_of(id, next(messages, None)))
-        limit = MAX_PIXELS * max(CHANNELS)
-        return header.pixels(_whole(messages, header, header.size_bytes, "the planes", limit))
+        return self._connection.repeat(lambda: originals.planes(self._connection, self.name, id))
 
     def items(
         self,
@@ -655,33 +639,6 @@ class Collection:
 
         return self._connection.repeat(attempt)
 
-    def _ingest(
-        self, upload: uploads.PhotoUpload | uploads.VectorUpload, progress: IngestCallback | None
-    ) -> IngestReport:
-        backoff = self._connection.backoff()
-
-        def attempt() -> None:
-            finished = False
-            for response in calls.exchange(self._stub.Ingest, upload.requests(), expects=pb.IngestResponse):
-                backoff.reset()
-                if finished:
-                    transfer.require_end(response)
-                finished = upload.take(response)
-                if progress is not None:
-                    progress(upload.progress)
-            if not finished:
-                raise calls.incomplete("ingest")
-
-        try:
-            self._connection.repeat(attempt, safe=upload.repeatable, backoff=backoff)
-        except BlindsightError as error:
-            counts = upload.progress
-            error.metadata.update(
-                stored=str(counts.stored), duplicates=str(counts.duplicates), rejected=str(counts.rejected)
-            )
-            raise
-        return upload.report()
-
     def _header(
         self,
         k: int,
@@ -691,7 +648,7 @@ class Collection:
         visible: bool,
         *,
         draw: bool = False,
-    ) -> pb.SearchHeader:
+    ) -> SearchHeader:
         return SearchHeader(
             self.name,
             k,
@@ -700,61 +657,7 @@ class Collection:
             draw,
             where=filter_of(where),
             offset=offset,
-        ).to_message()
-
-    def _search(
-        self,
-        header: pb.SearchHeader,
-        parts: Callable[[], Iterator[pb.SearchRequest]],
-        queries: int = 1,
-        *,
-        progress: SearchCallback | None = None,
-    ) -> SearchAnswer:
-        draw = header.draw
-
-        def requests() -> Iterator[pb.SearchRequest]:
-            yield pb.SearchRequest(header=header)
-            yield from parts()
-
-        def attempt() -> SearchAnswer:
-            results: list[list[Hit]] = []
-            more = False
-            drawings: list[MatchDrawing] = []
-            last: pb.SearchResponse | None = None
-            for response in calls.exchange(self._stub.Search, requests(), expects=pb.SearchResponse):
-                part = response.WhichOneof("part")
-                if last is not None:
-                    transfer.require_end(response)
-                elif part == "progress":
-                    if progress is not None:
-                        progress(SearchProgress.from_message(response.progress))
-                elif part == "timings":
-                    last = response
-                elif part == "drawing":
-                    drawings.append(MatchDrawing.from_message(response.drawing))
-                else:
-                    found = transfer.part_of(response, "hits")
-                    if not more:
-                        results.append([])
-                    results[-1] += map(Hit.from_message, found.hits)
-                    more = found.more
-            if last is None or more or len(results) != queries:
-                raise calls.incomplete("search")
-            drawings.sort(key=attrgetter("rank"))
-            drawn = sum(hit.keypoints is not None for hit in results[0]) + 1 if draw else 0
-            if [one.rank for one in drawings] != list(range(drawn)):
-                raise calls.incomplete("search")
-            timings = SearchTimings.from_message(last.timings)
-            return SearchAnswer(
-                results,
-                timings,
-                last.query_visible_to_server,
-                tuple(drawings),
-                last.quarantined_items,
-                METRIC.from_message(last.metric) or "cosine",
-            )
-
-        return self._connection.repeat(attempt)
+        )
 
 
 def _require_one_of(ids: Sequence[str], where: Where | None) -> None:
@@ -767,27 +670,3 @@ def _require_one_of(ids: Sequence[str], where: Where | None) -> None:
 def _size_of_id(item_id: str) -> int:
     # At least what lets no more of the shortest into a message than the keyholder takes.
     return max(len(item_id.encode()) + 4, transfer.CHUNK_BYTES // _MOST_DELETED + 1)
-
-
-def _photos(sources: Sequence[Source]) -> Iterator[pb.SearchRequest]:
-    for source in sources:
-        data = inputs.load(source) if len(sources) > 1 else source.load()
-        yield pb.SearchRequest(image=FileHeader.of(data).to_message())  # without the file's name: not needed
-        for chunk in transfer.chunks(data):
-            yield pb.SearchRequest(chunk=chunk)
-
-
-def _header_of(id: str, message: Any) -> Any:  # noqa: A002 - as above
-    header = transfer.part_of(message, "header")
-    if header.id != id:
-        raise DataLoss("the keyholder answered with another item than was asked for")
-    return header
-
-
-def _whole(messages: Iterator[Any], header: Any, size_bytes: int, what: str, limit_bytes: int) -> bytes:
-    """Reads the data that a header announced, and checks that the answer ends with it."""
-    with transfer.answer_of(calls.PEER):
-        receiver = transfer.Receiver(size_bytes, header.sha256, limit_bytes=limit_bytes, what=what)
-        data = transfer.announced_sync(messages, receiver)
-    transfer.require_end(next(messages, None))
-    return data

@@ -10,9 +10,11 @@ from dataclasses import astuple, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from blindsight.client.models import IngestItem, IngestProgress, IngestReport
+from blindsight.client import calls
+from blindsight.client.calls import Connection
+from blindsight.client.models import IngestCallback, IngestItem, IngestProgress, IngestReport
 from blindsight.client.sources import Source
-from blindsight.errors import DataLoss, InvalidArgument, InvalidImage, ResourceExhausted
+from blindsight.errors import BlindsightError, DataLoss, InvalidArgument, InvalidImage, ResourceExhausted
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime import transfer
 from blindsight.wire.ingest import OUTCOMES, IngestCounts, IngestHeader, ItemResult
@@ -236,3 +238,37 @@ class VectorUpload:
 def _report(progress: IngestProgress, items: tuple[IngestItem, ...], started: float) -> IngestReport:
     seconds = time.perf_counter() - started
     return IngestReport(progress.stored, progress.duplicates, progress.rejected, items, seconds)
+
+
+def run(
+    connection: Connection, upload: PhotoUpload | VectorUpload, progress: IngestCallback | None
+) -> IngestReport:
+    """Makes an upload, in as many streams as it takes while the keyholder is away now and then.
+
+    Raises:
+        BlindsightError: the error that the keyholder raised; `metadata` has the counts until then.
+    """
+    backoff = connection.backoff()
+
+    def attempt() -> None:
+        finished = False
+        stream = calls.exchange(connection.keyholder.Ingest, upload.requests(), expects=pb.IngestResponse)
+        for response in stream:
+            backoff.reset()
+            if finished:
+                transfer.require_end(response)
+            finished = upload.take(response)
+            if progress is not None:
+                progress(upload.progress)
+        if not finished:
+            raise calls.incomplete("ingest")
+
+    try:
+        connection.repeat(attempt, safe=upload.repeatable, backoff=backoff)
+    except BlindsightError as error:
+        counts = upload.progress
+        error.metadata.update(
+            stored=str(counts.stored), duplicates=str(counts.duplicates), rejected=str(counts.rejected)
+        )
+        raise
+    return upload.report()
