@@ -60,7 +60,7 @@ def number(what: str, value: Any) -> float:
     except (TypeError, ValueError, OverflowError):
         raise InvalidArgument(f"{what} of type {type(value).__name__} is no finite number") from None
     if not math.isfinite(made):
-        raise InvalidArgument(f"{what} is {made}, want a finite number")
+        raise InvalidArgument(f"{what} {made}, want a finite number")
     return made
 
 

@@ -22,6 +22,7 @@ from services.keyholder.lease import Lease
 from services.keyholder.operations.turns import Part
 from services.keyholder.operations.verify import VerifySettings
 from services.keyholder.service import Keyholder
+from services.keyholder.wire.searching import only
 
 SETTINGS = VerifySettings("ckks", "", Metric.COSINE, "", None)
 VECTORS = [np.eye(64)[0], np.ones(64)]
@@ -33,7 +34,7 @@ Ask = Callable[[Keyholder, str], Awaitable[object]]
 
 async def searched(keyholder: Keyholder) -> object:
     search = await keyholder.search(SearchHeader("turns", k=1))
-    return [hits async for hits in search.photo(PHOTOS[0])]
+    return [hits async for hits in search.photos(only(PHOTOS[0]))]
 
 
 # What is asked, and how many turns it takes.
