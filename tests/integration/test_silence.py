@@ -174,5 +174,5 @@ def test_a_peer_that_computes_for_longer_than_a_silence_may_last_is_waited_for(
 
 @pytest.mark.parametrize("seconds", [0.0, 0.9, 1e6, float("nan")])
 def test_a_keepalive_that_no_server_would_bear_is_refused(seconds: float) -> None:
-    with pytest.raises(InvalidArgument, match="want (1 to 86400|a finite number)"):
+    with pytest.raises(InvalidArgument, match=r"want (1 to 86400|a finite number)"):
         blindsight.connect("127.0.0.1:1", keepalive_seconds=seconds)

@@ -24,6 +24,7 @@ from support.command import run_here
 from support.damage import FLIPPED, change_database, forget_copies
 from support.lying import SERVICE
 from support.photos import encoded, photo
+from support.services import wait_until
 
 from blindsight.client import Collection
 from blindsight.errors import BlindsightError, DataLoss, NotFound
@@ -581,6 +582,7 @@ def test_an_alarm_and_a_loss_are_told_under_the_new_name(world: World) -> None:
     assert [one.collection for one in world.vault.status().alarms] == ["renamed suspect"]
     world.restore(before)
     world.restart_keyholder()
+    wait_until(lambda: world.vault.status().services[-1].reachable)  # again by the way between them
     assert world.vault.status().lost == ("renamed suspect",)
     world.vault.delete_collection("renamed suspect")
     assert world.vault.status().lost == ()
