@@ -286,7 +286,8 @@ def encrypted(options: argparse.Namespace, gallery: vectors.Matrix) -> Figures:
             figures["ingest"] = ingest(run)
         with phase("the evaluator's cache"):
             figures["first_search"] = first_search(run)
-        figures["collection"] = asdict(made.describe())
+        about = asdict(made.describe())
+        figures["collection"] = {name: value for name, value in about.items() if name != "created"}
         with phase("the evaluator killed and back"):
             figures["restart"] = restart(run)
         with phase(f"{len(queries)} single queries"):
