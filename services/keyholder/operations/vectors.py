@@ -12,6 +12,7 @@ from blindsight.packing.segments import SegmentId
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.similarity.linear import Metric
+from blindsight.trusted.slots import SlotMap
 from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.trusted.vault.repack import decrypted
 from blindsight.trusted.vault.vault import Vault
@@ -54,8 +55,12 @@ class StoredVectors:
         """
         for _ in range(_ATTEMPTS):
             handles = [await searchable(self._vault, collection, item_id) for item_id in item_ids]
+            slots = collection.slots
+            places = [place for place in map(slots.find, handles) if place is not None]
+            if len(places) < len(handles):
+                continue  # one was deleted while others were looked for: the next look says so
             try:
-                rows = await self._rows(collection, handles)
+                rows = await self._rows(collection, slots, places)
             except Conflict:
                 await self._vault.refresh(collection)
                 continue
@@ -68,9 +73,9 @@ class StoredVectors:
         lost = _LOST.get(collection.config.metric, "")
         return ItemVector(vector.astype(np.float32), f"{collection.precision}{lost}")
 
-    async def _rows(self, collection: OpenCollection, handles: Sequence[bytes]) -> Floats:
-        slots = collection.slots
-        places = [place for place in map(slots.find, handles) if place is not None]
+    async def _rows(
+        self, collection: OpenCollection, slots: SlotMap, places: Sequence[tuple[SegmentId, int]]
+    ) -> Floats:
         wanted = {key for key, _ in places}
         blocks = await self._storage.read_segments(collection.record.collection_id, slots, wanted)
         read: dict[SegmentId, Floats] = {}
