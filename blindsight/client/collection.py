@@ -316,7 +316,8 @@ class Collection:
 
         Raises:
             NotFound: if there is no such collection or item, or the item has no vector.
-            InvalidArgument: if `query_visible_to_server` differs from the collection's.
+            InvalidArgument: if the collection shows queries to the server (scheme paillier), of which the
+                item's vector would be one.
         """
         wanted = ids_of(ids)
         if not wanted:

@@ -165,7 +165,8 @@ class Recognition:
         async for ranked in self._candidates.ranked(vector):
             compared = time.perf_counter()
             own = [query] if packed is None else []
-            candidates = [one for one in ranked if one[0] not in own]
+            # As many in all as for a photo: storage is not told which of the two it is.
+            candidates = [one for one in ranked if one[0] not in own][: CANDIDATES - len(own)]
             handles = own + [handle for handle, _ in candidates]
             # And others: storage would see which items of a small collection no search ranks.
             among = _with_others(self._collection, handles)

@@ -168,7 +168,16 @@ class Search:
             yield [hit for _, hit in found]
 
     async def stored(self, item_ids: Sequence[str]) -> tuple[list[bytes], Floats]:
-        """Returns handles and vectors of items; see `StoredVectors.read`."""
+        """Returns handles and vectors of items; see `StoredVectors.read`.
+
+        Raises:
+            InvalidArgument: if the scheme shows queries: these would be vectors of the collection.
+        """
+        if self.query_visible_to_server:
+            raise InvalidArgument(
+                f"collection {self._collection.config.name!r} is searched with the query in the clear: the "
+                "item's vector would be shown to the server; want a collection of scheme ckks or bfv"
+            )
         return await self._vectors.read(self._collection, item_ids)
 
     async def run(self, queries: Floats) -> AsyncIterator[list[Hit]]:
