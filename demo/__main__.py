@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ from blindsight.ciphertext.header import SEALED_OVERHEAD_BYTES
 from blindsight.cli.local import temporary
 from blindsight.client import Collection, Hit, IngestProgress, Photo, SearchTimings
 from blindsight.errors import BlindsightError
+from blindsight.runtime.leaving import leave
 from blindsight.trusted import embedders
 from blindsight.trusted.imaging import images
 from blindsight.trusted.keyring import padding
@@ -198,4 +200,6 @@ if __name__ == "__main__":
     try:
         main()
     except BlindsightError as error:
-        raise SystemExit(f"demo: {error.message}") from None
+        sys.stderr.write(f"demo: {error.message}\n")
+        leave(1)
+    leave(0)

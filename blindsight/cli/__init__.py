@@ -20,5 +20,6 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a name that the terminal cannot encode must not fail
     from blindsight.cli import app
+    from blindsight.runtime.leaving import leave
 
-    sys.exit(app.run(sys.argv[1:]))
+    leave(app.run(sys.argv[1:]))

@@ -10,6 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from blindsight.errors import InvalidArgument, Unavailable
 from blindsight.runtime.channels import client_options
+from blindsight.runtime.leaving import leave
 
 ANSWER_SECONDS = 5.0
 # Names of health checks.  Liveness: the process answers; if it does not, only a restart helps.
@@ -50,4 +51,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 
 from blindsight.runtime import host, service
+from blindsight.runtime.leaving import leave
 from services.evaluator import servicer
 from services.evaluator.metrics import REGISTRY
 from services.evaluator.service import running
@@ -32,4 +32,4 @@ async def _serve(settings: EvaluatorSettings) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

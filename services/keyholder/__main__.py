@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 
 import grpc.aio
@@ -11,6 +10,7 @@ from blindsight.errors import KeyFileError
 from blindsight.parameters import COLLECTION_SETS
 from blindsight.runtime import host, service
 from blindsight.runtime.folder_lock import locked_folder
+from blindsight.runtime.leaving import leave
 from blindsight.runtime.uploads import Uploads
 from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.trusted.keyring import keyfile, keys, passphrase
@@ -94,4 +94,4 @@ def _register(keyholder: Keyholder, server: grpc.aio.Server) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

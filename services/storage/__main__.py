@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 from blindsight.runtime import host, service
 from blindsight.runtime.folder_lock import locked_folder
+from blindsight.runtime.leaving import leave
 from services.storage import metrics
 from services.storage.executors import Threads
 from services.storage.garbage import Sweeper
@@ -46,4 +45,4 @@ def _measure(store: Store) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

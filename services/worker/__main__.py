@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 
 from blindsight.errors import InvalidArgument
 from blindsight.runtime import host, service
+from blindsight.runtime.leaving import leave
 from blindsight.runtime.retry import retry
 from blindsight.runtime.shutdown import Shutdown
 from blindsight.trusted.clients import EvaluatorClient, StorageClient
@@ -87,4 +87,4 @@ async def _admitted(keyholder: KeyholderClient, stopping: asyncio.Event) -> bool
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -1,0 +1,49 @@
+"""The last step of a process: all is said, and nothing that still runs in it holds it back."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.wheels import ROOT
+
+HELD = """
+import atexit, sys, threading, time
+from blindsight.runtime.leaving import leave
+
+threading.Thread(target=time.sleep, args=(600,)).start()  # which an interpreter waits for at its end
+atexit.register(time.sleep, 600)
+sys.stdout.write("answer " * 2000)
+sys.stderr.write("note")
+leave(3)
+"""
+
+
+def test_a_process_says_all_and_ends_at_once():
+    done = subprocess.run(
+        [sys.executable, "-c", HELD], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (3, "answer " * 2000, "note")
+
+
+@pytest.mark.parametrize("closed", ["sys.stdout.close()", "sys.stdout = None", "sys.stderr = None"])
+def test_a_closed_stream_does_not_change_the_exit_code(closed):
+    code = f"import sys; from blindsight.runtime.leaving import leave; {closed}; leave(3)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 3
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        *sorted(ROOT.glob("services/*/__main__.py")),
+        ROOT / "blindsight/cli/__init__.py",
+        ROOT / "blindsight/runtime/health.py",
+        ROOT / "demo/__main__.py",
+    ],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_every_program_that_speaks_grpc_ends_so(program: Path):
+    text = program.read_text()
+    assert "    leave(" in text
+    assert "sys.exit(" not in text
