@@ -46,6 +46,7 @@ EXAMPLES: dict[str, Sequence[str]] = {
     "ingest": (
         "blindsight ingest holiday ~/Pictures '~/old/**/*.jpg'",
         "blindsight ingest holiday rome.jpg --id rome-1 --set year=2024",
+        "blindsight ingest holiday ~/Pictures --sidecar --exif",
         "blindsight ingest faces --vectors faces.npy --ids names.txt",
         "blindsight ingest portraits a.jpg b.jpg --vectors ab.npy",
         "blindsight ingest holiday ~/Pictures --bulk --detach",

@@ -64,6 +64,13 @@ Exif = Annotated[
         help="Keep time, camera and place of photos as metadata: taken, camera, latitude, longitude.",
     ),
 ]
+Sidecar = Annotated[
+    bool,
+    typer.Option(
+        "--sidecar",
+        help="Take what is said of a.jpg from a.jpg.json, else a.json, beside it: a JSON object of metadata.",
+    ),
+]
 Bulk = Annotated[bool, typer.Option("--bulk", help="By way of the queue and its workers: for many photos.")]
 Detach = Annotated[bool, typer.Option("--detach", help="With --bulk: end when all are in the queue.")]
 RequestId = Annotated[
@@ -86,6 +93,7 @@ def ingest(
     given: metadata.Set = None,
     told: metadata.File = None,
     exif: Exif = False,
+    sidecar: Sidecar = False,
     upsert: Upsert = False,
     planes: Planes = False,
     halo: Halo = 0,
@@ -114,11 +122,12 @@ def ingest(
         raise InvalidArgument("--ids names the rows of --vectors, and there is none")
     if (detach or request_id) and not bulk:
         raise InvalidArgument("--detach and --request-id go with --bulk, which is missing")
-    if exif and not paths:
-        raise InvalidArgument("--exif goes with photos, and --vectors has none")
+    for option, is_given in (("--exif", exif), ("--sidecar", sidecar)):
+        if is_given and not paths:
+            raise InvalidArgument(f"{option} goes with photos, and --vectors has none")
     if bulk and (planes or upsert or not paths):
         raise InvalidArgument("--bulk takes photos: want PATH..., without --planes and --upsert")
-    said = _Said(item_id, metadata.parse(given), told, exif, upsert, vectors, ids)
+    said = _Said(item_id, metadata.parse(given), told, exif, sidecar, upsert, vectors, ids)
     with options.vault(address) as vault:
         collection = vault.collection(name)
         if bulk and paths:
@@ -151,6 +160,7 @@ class _Said:
     of_all: dict[str, Any]
     file: Path | None
     exif: bool
+    sidecar: bool
     upsert: bool
     vectors: Path | None
     ids: Path | None
@@ -190,7 +200,7 @@ def _taken(
     """Returns photos with what is said of each, their vectors, and how many files were skipped."""
     from blindsight.client.inputs import Sieve, expand
 
-    sieve = Sieve(any=any)
+    sieve = Sieve(any=any, sidecar=said.sidecar)
     sources = list(expand(paths, sieve)[0])
     if said.item_id is not None:
         if len(sources) != 1:

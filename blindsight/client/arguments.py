@@ -144,7 +144,7 @@ def _optional(check: _Check) -> _Check:
 
 _FLAGS = (
     *("planes", "upsert", "any", "query_visible_to_server", "draw", "descending", "repair", "encrypted"),
-    *("insecure_small_keys", "server_views", "exif"),
+    *("insecure_small_keys", "server_views", "exif", "sidecar"),
 )
 CHECKS: MappingProxyType[str, _Check] = MappingProxyType(
     {

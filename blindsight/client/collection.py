@@ -110,6 +110,7 @@ class Collection:
         vectors: npt.ArrayLike | None = None,
         metadata: Values | None = None,
         exif: bool = False,
+        sidecar: bool = False,
         upsert: bool = False,
         any: bool = False,  # noqa: A002 - as the command calls it
         progress: IngestCallback | None = None,
@@ -136,6 +137,9 @@ class Collection:
                 what a `Photo` brings itself goes before.
             exif: whether what EXIF says of photos is kept as metadata, where nothing else is said: `taken`
                 (a time; one without its offset counts as UTC), `camera`, `latitude` and `longitude`.
+            sidecar: whether files beside photos say more of them: of `a.jpg` a JSON object of metadata in
+                `a.jpg.json`, else in `a.json`.  It goes before `metadata`, and after what a `Photo` brings.
+                A photo whose file holds none is rejected.
             upsert: whether a photo with the id of an item takes its place, file, vector and metadata at once;
                 otherwise it is a duplicate.
             any: whether files that are no photos are kept, too.
@@ -148,7 +152,7 @@ class Collection:
             NotFound: if there is no such collection.
             Unavailable: if a service is gone; `metadata` has the counts until then.
         """
-        sieve = inputs.Sieve(any=any)
+        sieve = inputs.Sieve(any=any, sidecar=sidecar)
         sources, total = inputs.expand(photos, sieve)
         if vectors is not None:
             sources = self._with_vectors(sources, total, vectors)
@@ -181,6 +185,7 @@ class Collection:
         vectors: npt.ArrayLike | None = None,
         metadata: Values | None = None,
         exif: bool = False,
+        sidecar: bool = False,
         any: bool = False,  # noqa: A002 - as above
         progress: ImportCallback | None = None,
         away: AwayCallback | None = None,
@@ -194,7 +199,8 @@ class Collection:
             photos: as for `ingest`.
             request_id: idempotency key, up to 128 characters.  To continue a call that broke off, repeat it
                 with the same photos in the same order and the same key.  None: a new key.
-            vectors, metadata, exif, any: as for `ingest`.
+            vectors, metadata, exif, sidecar, any: as for `ingest`; a photo whose sidecar file is wrong is
+                not sent.
             progress: called when the keyholder has accepted a photo.
             away: called whenever the keyholder did not answer, before the next attempt.
 
@@ -206,7 +212,7 @@ class Collection:
         """
         from blindsight.client import imports  # imported late, as in `Vault`
 
-        sieve = inputs.Sieve(any=any)
+        sieve = inputs.Sieve(any=any, sidecar=sidecar)
         sources, total = inputs.expand(photos, sieve)
         if vectors is not None:
             sources = list(self._with_vectors(sources, total, vectors))

@@ -12,7 +12,7 @@ from blindsight.client import arguments, calls
 from blindsight.client.calls import Connection
 from blindsight.client.models import IngestItem
 from blindsight.client.sources import Source
-from blindsight.errors import DataLoss, InvalidImage, ResourceExhausted, Unavailable
+from blindsight.errors import DataLoss, InvalidArgument, ResourceExhausted, Unavailable
 from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
 from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
 from blindsight.runtime import transfer
@@ -296,8 +296,8 @@ class _Attempt:
         """Yields files with their first bytes, and the remaining chunks of large ones."""
         for number, source in enumerate(self._sources):
             try:
-                data = source.load()
-            except (InvalidImage, ResourceExhausted) as error:
+                data, said = source.load(), self._said(source)
+            except (InvalidArgument, ResourceExhausted) as error:
                 self.unreadable.append(IngestItem(source.label, "rejected", "", error.reason, error.message))
                 continue
             if number < first_number:
@@ -310,13 +310,14 @@ class _Attempt:
                 sha256=transfer.digest(data),
                 id=source.id,
                 data=next(chunks, b""),  # another message would cost as much as these bytes
-                metadata=self._said(source),
+                metadata=said,
                 vector=source.vector_bytes,
             )
             yield file, chunks
 
     def _said(self, source: Source) -> Metadata | None:
-        return Metadata(joined(self._of_all, source.metadata)) if self._of_all or source.metadata else None
+        own = source.said()
+        return Metadata(joined(self._of_all, own)) if self._of_all or own else None
 
 
 def _size_bytes(files: list[ImportFile]) -> int:

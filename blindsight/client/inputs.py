@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from blindsight.client import kinds, sources
+from blindsight.client import kinds, sidecars, sources
 from blindsight.client.arguments import text
 from blindsight.client.sources import Source
 from blindsight.errors import BlindsightError, InvalidArgument, InvalidImage, ResourceExhausted
@@ -57,26 +57,43 @@ class Sieve:
 
     Args:
         any: whether all files are let through.
-
-    Attributes:
-        skipped: number of files that were left out.
+        sidecar: whether those that are let through get the sidecar files beside them.
     """
 
-    def __init__(self, *, any: bool = False) -> None:  # noqa: A002 - as the SDK and the command call it
+    def __init__(self, *, any: bool = False, sidecar: bool = False) -> None:  # noqa: A002 - the SDK's word
         self._any = any
-        self.skipped = 0
+        self._sidecar = sidecar
+        self._skipped = 0
+        self._skipped_json: set[str] = set()  # which of these are sidecar files is known at the end
+        self._sidecars: set[str] = set()
+
+    @property
+    def skipped(self) -> int:
+        """The number of files that were left out; sidecar files are none."""
+        return self._skipped + len(self._skipped_json - self._sidecars)
 
     def passing(self, sources: Iterable[Source]) -> Iterator[Source]:
         """Yields the sources that are let through; those that are to be refused are, once they are loaded."""
         for source in sources:
             if self._any:
-                yield source
+                yield self._beside(source)
             elif not source.found:
-                yield replace(source, load=partial(_load_photo, source))
+                yield self._beside(replace(source, load=partial(_load_photo, source)))
             elif kinds.is_photo_file(Path(source.label)):
-                yield source
+                yield self._beside(source)
+            elif self._sidecar and source.label.endswith(sidecars.SUFFIX):
+                self._skipped_json.add(source.label)
             else:
-                self.skipped += 1
+                self._skipped += 1
+
+    def _beside(self, source: Source) -> Source:
+        if not self._sidecar or not source.on_disk:
+            return source
+        sidecar = sidecars.beside(Path(source.label))
+        if sidecar is None:
+            return source
+        self._sidecars.add(str(sidecar))
+        return replace(source, sidecar=sidecar)
 
 
 def _load_photo(source: Source) -> bytes:

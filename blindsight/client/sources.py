@@ -16,6 +16,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
+from blindsight.client import sidecars
 from blindsight.errors import InvalidArgument, InvalidImage, ResourceExhausted
 from blindsight.runtime import paths
 from blindsight.runtime.transfer import MAX_PHOTO_BYTES
@@ -43,6 +44,7 @@ class Source:
         metadata: what its owner says of it.
         found: whether it was found in a folder or by a glob, and not named.
         vector: of its owner's, numbers [dimension]; None: none.
+        sidecar: the file beside it that says more of it; None: none.
     """
 
     label: str
@@ -53,11 +55,24 @@ class Source:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     found: bool = False
     vector: npt.NDArray[Any] | None = field(default=None, compare=False)
+    sidecar: Path | None = None
 
     @property
     def vector_bytes(self) -> bytes:
         """The vector as it is sent, float32 little-endian; empty for none."""
         return b"" if self.vector is None else self.vector.astype("<f4").tobytes()
+
+    def said(self) -> Mapping[str, Any]:
+        """Returns the metadata of the photo together with those of its sidecar file, which it goes before.
+
+        Raises:
+            InvalidArgument: if the sidecar file holds none, or it is too much in all.
+        """
+        if self.sidecar is None:
+            return self.metadata
+        from blindsight.wire.metadata import joined  # imported late: most photos come without
+
+        return joined(sidecars.read(self.sidecar), self.metadata)
 
 
 # A path that was found, and why it is left out; empty if it is not.

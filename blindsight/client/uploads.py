@@ -14,7 +14,7 @@ from blindsight.client import calls
 from blindsight.client.calls import Connection
 from blindsight.client.models import IngestCallback, IngestItem, IngestProgress, IngestReport
 from blindsight.client.sources import Source
-from blindsight.errors import BlindsightError, DataLoss, InvalidArgument, InvalidImage, ResourceExhausted
+from blindsight.errors import BlindsightError, DataLoss, InvalidArgument, ResourceExhausted
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime import transfer
 from blindsight.wire.ingest import OUTCOMES, IngestCounts, IngestHeader, ItemResult
@@ -86,8 +86,8 @@ class PhotoUpload:
         while (taken := self._take_source(stream)) is not None:
             position, source = taken
             try:
-                data = source.load()
-            except (InvalidImage, ResourceExhausted) as error:
+                data, said = source.load(), source.said()
+            except (InvalidArgument, ResourceExhausted) as error:
                 item = IngestItem(source.label, "rejected", "", error.reason, error.message)
                 self._refuse(stream, position, item)
                 continue
@@ -95,9 +95,9 @@ class PhotoUpload:
                 if stream != self._stream:
                     return
                 self._sent.append(position)
-            said = Metadata(source.metadata) if source.metadata else None
             of_data = FileHeader.of(data, source.name)
-            file = replace(of_data, id=source.id, metadata=said, vector=source.vector_bytes)
+            about = Metadata(said) if said else None
+            file = replace(of_data, id=source.id, metadata=about, vector=source.vector_bytes)
             yield pb.IngestRequest(file=file.to_message())
             for chunk in transfer.chunks(data):
                 yield pb.IngestRequest(chunk=chunk)

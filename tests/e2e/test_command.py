@@ -182,6 +182,34 @@ def test_a_quoted_glob_is_expanded(made, blind, folder):
     assert (report["stored"], report["rejected"]) == (5, 1)
 
 
+def test_a_photo_takes_what_is_said_of_it_from_the_file_beside_it(made, blind, tmp_path):
+    for name in ("coffee", "rocket", "chelsea"):
+        (tmp_path / f"{name}.jpg").write_bytes(photos.jpeg(name))
+    (tmp_path / "coffee.jpg.json").write_text('{"year": 2014, "place": "Rome", "tags": ["a"]}')
+    (tmp_path / "rocket.json").write_text('{"year": 1969}')
+    (tmp_path / "chelsea.json").write_text("{'year': 2012}")
+    (tmp_path / "notes.txt").write_text("no photo")
+    (tmp_path / "said.jsonl").write_text('{"path": "coffee.jpg", "metadata": {"place": "Oslo"}}')
+    made("beside")
+    given = ["ingest", "beside", str(tmp_path), "--sidecar"]
+    told = ["--metadata", str(tmp_path / "said.jsonl"), "--set", "year=1", "--set", "owner=me"]
+    report = json.loads(blind(*given, *told, "--json").stdout)
+    assert (report["stored"], report["rejected"], report["skipped"]) == (2, 1, 2)  # notes.txt, said.jsonl
+    (rejected,) = (item for item in report["items"] if item["outcome"] == "rejected")
+    assert (rejected["path"], rejected["reason"]) == (str(tmp_path / "chelsea.jpg"), "INVALID_ARGUMENT")
+    assert rejected["message"] == "chelsea.json: not JSON, want an object of metadata"
+    listed = json.loads(blind("items", "list", "beside", "--order", "id", "--json").stdout)["items"]
+    assert {item["name"]: item["metadata"] for item in listed} == {
+        "coffee.jpg": {"owner": "me", "place": "Oslo", "tags": ["a"], "year": 2014},
+        "rocket.jpg": {"owner": "me", "year": 1969},
+    }
+    # Mended, the same command takes it: nothing of it was lost.
+    (tmp_path / "chelsea.json").write_text('{"year": 2012}')
+    assert "1 stored, 2 duplicates, 0 rejected" in blind(*given).stdout
+    alone = blind("ingest", "beside", str(tmp_path / "chelsea.jpg"), "--sidecar", "--upsert")
+    assert "1 stored" in alone.stdout
+
+
 def test_a_single_file_that_is_rejected_is_a_failure_with_its_reason(blind, filled, folder):
     done = blind("ingest", filled, str(folder / "notes.txt"), "--json", code=1)
     assert json.loads(done.stdout)["rejected"] == 1

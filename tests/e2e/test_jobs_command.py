@@ -31,6 +31,25 @@ def folder(tmp_path_factory):
     return made
 
 
+def test_a_bulk_ingest_takes_what_files_beside_photos_say(up, name, tmp_path):
+    for number, (photo_name, data) in enumerate(PHOTOS[:3]):
+        (tmp_path / photo_name).write_bytes(data)
+        (tmp_path / f"{photo_name}.json").write_text(json.dumps({"number": number} if number else []))
+    told = answer(up, "ingest", name, str(tmp_path), "--bulk", "--sidecar", "--set", "owner=me")
+    assert (told["received"], told["done"], told["failed"]) == (2, 2, 0)
+    assert "skipped" not in told
+    (unsent,) = told["unreadable"]
+    assert unsent["message"] == (
+        f"{PHOTOS[0][0]}.json: JSON of another kind (list), want an object of metadata"
+    )
+    listed = answer(up, "items", "list", name, "--order", "id")["items"]
+    assert {item["name"]: item["metadata"] for item in listed} == {
+        photo_name: {"number": number, "owner": "me"}
+        for number, (photo_name, _) in enumerate(PHOTOS[:3])
+        if number
+    }
+
+
 @pytest.fixture
 def name(up, request):
     with blindsight.connect(up.address) as vault:
