@@ -18,8 +18,9 @@
     │   └── CutOff                 a service stopped during the call, which may have had an effect or not
     ├── DataLoss                   data of storage or of a service's answer is incomplete or altered
     ├── MissingPackage             an optional package is not installed where the work would be done
-    └── KeyFileError               a key file is missing, damaged or of another format
-        └── WrongPassphrase        the passphrase does not open the key file
+    ├── KeyFileError               a key file is missing, damaged or of another format
+    │   └── WrongPassphrase        the passphrase does not open the key file
+    └── CertificateError           a certificate or its key is missing, expired or of another authority
 
 A message is one line and says what was found and what was expected.  `metadata` holds short strings for
 programs.  Never put bytes, vectors, scores or file names into either: messages cross the zones.
@@ -120,3 +121,7 @@ class KeyFileError(BlindsightError):
 
 class WrongPassphrase(KeyFileError):
     reason = "WRONG_PASSPHRASE"
+
+
+class CertificateError(BlindsightError):
+    reason = "CERTIFICATE_ERROR"

@@ -154,6 +154,56 @@ class Backups(TypedDict):
     seconds: float
 
 
+class CertificateAuthority(TypedDict):
+    """A certificate authority that was made.
+
+    Attributes:
+        folder: of its key and certificate.
+        vault: its name in certificates.
+        expires: its end, and that of all that it issues.
+    """
+
+    folder: str
+    vault: str
+    expires: datetime
+
+
+class Certificate(TypedDict):
+    """A certificate that was issued.
+
+    Attributes:
+        role: whom it is of.
+        hosts: names and addresses of machines that it is also for.
+        serial: its number in hex.
+        issued: from when it is valid.
+        expires: until when.
+        folder: where it was written.
+    """
+
+    role: str
+    hosts: list[str]
+    serial: str
+    issued: datetime
+    expires: datetime
+    folder: str
+
+
+class Certificates(TypedDict):
+    """What an authority has issued, in the order of time."""
+
+    certificates: list[Certificate]
+
+
+class Renewed(TypedDict):
+    """Certificates that took the place of others.
+
+    Attributes:
+        renewed: the new ones; those that had time left are not in it.
+    """
+
+    renewed: list[Certificate]
+
+
 class KeySet(TypedDict):
     """A key set that was made.
 
@@ -713,6 +763,10 @@ ANSWERS: dict[str, Any] = {
     "backup": Backups,
     "restore": Backups,
     "keys create": KeySet,
+    "certificates init": CertificateAuthority,
+    "certificates issue": Certificate,
+    "certificates list": Certificates,
+    "certificates renew": Renewed,
     "collection create": CollectionInfo,
     "collection list": Collections,
     "collection describe": CollectionInfo,

@@ -39,7 +39,7 @@ from blindsight.cli import (
 )
 from blindsight.cli.compare import command as compare
 from blindsight.cli.diff import command as diff
-from blindsight.cli.local import backup, keys, up
+from blindsight.cli.local import backup, certificates, keys, up
 from blindsight.cli.search import command as search
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument, MissingPackage
 from blindsight.runtime.paths import at_home
@@ -90,6 +90,7 @@ app.command("check", rich_help_panel=SERVICES)(check.check)
 app.command("backup", rich_help_panel=SERVICES)(backup.backup)
 app.command("restore", rich_help_panel=SERVICES)(backup.restore)
 app.add_typer(keys.app, name="keys", rich_help_panel=SERVICES)
+app.add_typer(certificates.app, name="certificates", rich_help_panel=SERVICES)
 app.add_typer(collections.app, name="collection", rich_help_panel=COLLECTIONS)
 app.command("ingest", rich_help_panel=COLLECTIONS)(ingest.ingest)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=COLLECTIONS)

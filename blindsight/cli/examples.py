@@ -29,6 +29,13 @@ EXAMPLES: dict[str, Sequence[str]] = {
         "blindsight restore /mnt/trusted /mnt/untrusted --data vault-2",
     ),
     "keys create": ("blindsight keys create -o keys.bsky --passphrase-file secret",),
+    "certificates init": ("blindsight certificates init --authority authority",),
+    "certificates issue": (
+        "blindsight certificates issue storage of-storage --authority authority",
+        "blindsight certificates issue keyholder kh --host a.lan --authority ca",
+    ),
+    "certificates list": ("blindsight certificates list --authority authority",),
+    "certificates renew": ("blindsight certificates renew of-storage --authority authority",),
     "collection create": (
         "blindsight collection create holiday",
         "blindsight collection create faces --embedder none --dimension 128",

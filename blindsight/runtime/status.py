@@ -49,6 +49,7 @@ CODES: dict[type[errors.BlindsightError], grpc.StatusCode] = {
     errors.MissingPackage: grpc.StatusCode.FAILED_PRECONDITION,
     errors.KeyFileError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.WrongPassphrase: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.CertificateError: grpc.StatusCode.FAILED_PRECONDITION,
 }
 REASONS = {error.reason: error for error in CODES}
 

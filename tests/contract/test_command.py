@@ -65,7 +65,7 @@ def test_an_example_is_of_its_command_and_can_be_typed(command, line):
     assert len(line) < 76  # one line of a terminal
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS, "collection", "items", "jobs", "keys"])
+@pytest.mark.parametrize("command", ["", *COMMANDS, "collection", "items", "jobs", "keys", "certificates"])
 def test_the_help_of_every_command_ends_with_examples(capsys, monkeypatch, command):
     monkeypatch.setenv("COLUMNS", "80")
     assert app.run([*command.split(), "--help"]) == 0

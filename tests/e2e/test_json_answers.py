@@ -84,6 +84,11 @@ def test_the_answer_of_every_command_is_as_the_schema_says(up, folder, tmp_path)
     blind("collection", "delete", "lines", "--yes")
     blind("schemes")
     blind("keys", "create", "-o", tmp_path / "own.bsky", "--passphrase-file", folder / "secret")
+    own = ("--authority", tmp_path / "authority")
+    assert blind("certificates", "init", *own)["folder"] == str(tmp_path / "authority")
+    issued = blind("certificates", "issue", "storage", tmp_path / "of-storage", "--host", "::1", *own)
+    assert blind("certificates", "list", *own) == {"certificates": [issued]}
+    assert blind("certificates", "renew", tmp_path / "of-storage", *own) == {"renewed": []}
     blind("down", "--data", tmp_path)
     blind("backup", tmp_path / "backup", "--data", up.data)
     blind("restore", tmp_path / "backup", "--data", tmp_path / "restored")
