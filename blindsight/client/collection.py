@@ -288,7 +288,8 @@ class Collection:
             query_visible_to_server: agrees that the server sees the numbers of the query, which a collection
                 of scheme paillier requires; see `describe`.  The photos of the collection stay encrypted.
             draw: whether to return `drawings` of the matching keypoints (embedder sift, one photo).
-            progress: called while the gallery is made ready, which takes seconds after a long ingest.
+            progress: called while the gallery is made ready, which takes seconds after a long ingest, or
+                while the keyholder loads metadata for the first filter after its start.
 
         Raises:
             NotFound: if there is no such collection.

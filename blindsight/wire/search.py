@@ -114,10 +114,17 @@ class MatchDrawing(Record[pb.Drawing]):
 
 @dataclass(frozen=True, slots=True)
 class SearchProgress(Record[pb.SearchProgress]):
-    """How much of a gallery is ready to be searched, in batches."""
+    """How much of what a search needs is ready: one of the totals is not 0.
 
-    batches_done: int
-    batches_total: int
+    Attributes:
+        batches_done: of the gallery, that the evaluator has fetched, of `batches_total`.
+        items_done: items whose metadata the keyholder has loaded for the filter, of `items_total`.
+    """
+
+    batches_done: int = 0
+    batches_total: int = 0
+    items_done: int = 0
+    items_total: int = 0
 
 
 @dataclass(frozen=True, slots=True)

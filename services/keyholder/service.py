@@ -56,7 +56,6 @@ from services.keyholder.alarms.alarms import Alarms
 from services.keyholder.alarms.store import FILE_NAME as ALARMS_FILE_NAME
 from services.keyholder.alarms.store import AlarmStore
 from services.keyholder.catalog.catalog import Catalog
-from services.keyholder.catalog.rows import Selection
 from services.keyholder.catalog.store import FILE_NAME as CATALOG_FILE_NAME
 from services.keyholder.catalog.store import CatalogStore
 from services.keyholder.galleries.answer_keys import AnswerKeys
@@ -157,6 +156,7 @@ class Keyholder:
             imaging_bytes,
         )
         self._repacking: dict[bytes, asyncio.Task[None]] = {}
+        self._preloading: asyncio.Task[None] | None = None
         self._bulk: BulkIngest | None = None
         self._stopping = asyncio.Event()
 
@@ -193,12 +193,15 @@ class Keyholder:
     async def start(self) -> None:
         """Takes the lease at storage, starts the worker processes, and loads compiled code.
 
+        What filters are computed on is loaded in the background.
+
         Raises:
             Fenced: if another keyholder of these keys has the lease, and lives.
         """
         await self.lease.start(self._storage)
         sets = PARAMETER_SETS.values()
         await asyncio.gather(self._crypto.warm(), *(self._threads.run(compile_all, one) for one in sets))
+        self._preloading = asyncio.create_task(self._catalog.preload())
 
     def drain(self) -> None:
         """Ends streams that last as long as their clients send; what was received is stored and answered."""
@@ -208,9 +211,10 @@ class Keyholder:
 
     async def close(self) -> None:
         """Cancels background work, closes bulk ingest and the worker processes, and gives the lease back."""
-        for task in self._repacking.values():
+        background = [*self._repacking.values(), *filter(None, [self._preloading])]
+        for task in background:
             task.cancel()
-        await asyncio.gather(*self._repacking.values(), return_exceptions=True)
+        await asyncio.gather(*background, return_exceptions=True)
         await self._follower.close()
         if self._bulk is not None:
             await self._bulk.close()
@@ -285,7 +289,6 @@ class Keyholder:
         async with self.using(name) as collection:
             recognising = collection.config.embedder == embedders.SIFT
             k = header.k or DEFAULT_K
-            selection = await self._selected(collection, header.where)
             if draw and not recognising:
                 raise InvalidArgument(
                     f"pictures of matches in collection {name!r} (embedder {collection.config.embedder}), "
@@ -300,7 +303,7 @@ class Keyholder:
                 k=CANDIDATES if recognising else k,
                 threshold=None if recognising else header.threshold,
                 query_visible_to_server=header.query_visible_to_server,
-                selection=selection,
+                where=header.where.filter if header.where is not None else None,
                 offset=0 if recognising else header.offset,
             )
             if not recognising:
@@ -316,9 +319,6 @@ class Keyholder:
                 offset=header.offset,
                 draw=draw,
             )
-
-    async def _selected(self, collection: OpenCollection, where: Where | None) -> Selection | None:
-        return await self._catalog.select(collection, where.filter) if where is not None else None
 
     async def _embed(self, collection: OpenCollection, data: bytes) -> tuple[Floats, float]:
         """Embeds a photo; returns the vector [dimension] and the seconds it took; see `embed_query`."""

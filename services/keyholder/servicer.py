@@ -29,8 +29,7 @@ from blindsight.wire.listing import (
     UpdateRequest,
 )
 from blindsight.wire.metadata import Filter, Where
-from blindsight.wire.scores import Progress
-from blindsight.wire.search import MatchDrawing, SearchHeader
+from blindsight.wire.search import MatchDrawing, SearchHeader, SearchProgress
 from blindsight.wire.verify import VerifyHeader
 from services.keyholder.operations.items import described
 from services.keyholder.service import Keyholder
@@ -182,8 +181,8 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         parts = with_reports(answers, search.progress)
         async with aclosing(parts):
             async for answer in parts:
-                if isinstance(answer, Progress):
-                    yield pb.SearchResponse(progress=searching.progress(answer).to_message())
+                if isinstance(answer, SearchProgress):
+                    yield pb.SearchResponse(progress=answer.to_message())
                 elif isinstance(answer, MatchDrawing):
                     yield pb.SearchResponse(drawing=answer.to_message())
                 else:
@@ -201,7 +200,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         parts = with_reports(search.run(searching.whole_vectors(request.vectors)), search.progress)
         async with aclosing(parts):
             async for part in parts:
-                if not isinstance(part, Progress):
+                if not isinstance(part, SearchProgress):
                     answer.results.append(room.take(pb.Hits(hits=[hit.to_message() for hit in part])))
         return searching.closed(answer, search, started)
 
@@ -215,7 +214,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
             async for part in parts:
                 if isinstance(part, MatchDrawing):
                     answer.drawings.append(room.take(part.to_message()))
-                elif not isinstance(part, Progress):
+                elif not isinstance(part, SearchProgress):
                     answer.hits.extend(room.take(hit.to_message()) for hit in part)
         return searching.closed(answer, search, started)
 

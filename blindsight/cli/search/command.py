@@ -18,6 +18,7 @@ from blindsight.runtime import paths
 
 if TYPE_CHECKING:
     from blindsight.client import Collection, Hit, Original, SearchAnswer, SearchTimings
+    from blindsight.wire.search import SearchProgress
 
 SIFT = "sift"
 # A match without a photo, or with one that storage has lost or damaged, is on the page all the same.
@@ -103,9 +104,7 @@ def search(
                 "where": where,
                 "offset": offset,
                 "query_visible_to_server": visible,
-                "progress": lambda ready: say(
-                    f"making {name} ready: {ready.batches_done} of {ready.batches_total} batches"
-                ),
+                "progress": lambda ready: say(_readying(name, ready)),
             }
             by_keypoints = report is not None and collection.describe().embedder == SIFT
             try:
@@ -126,6 +125,12 @@ def search(
         output.document({"warnings": answer.warnings(name), **as_document(answer, page)})
     else:
         _show(answer, [Path(one).name for one in images] if images else like or [], page)
+
+
+def _readying(name: str, ready: SearchProgress) -> str:
+    if ready.items_total:
+        return f"loading what is said of items: {ready.items_done:,} of {ready.items_total:,}"
+    return f"making {name} ready: {ready.batches_done} of {ready.batches_total} batches"
 
 
 def _matrix(path: Path | None) -> Any:

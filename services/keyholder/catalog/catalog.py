@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from blindsight.errors import ResourceExhausted
+from blindsight.errors import DataLoss, ResourceExhausted
 from blindsight.trusted.records import ItemMetadata, NewItem
 from blindsight.trusted.slots import unmarked
 from blindsight.trusted.vault.collection import ItemKey, OpenCollection
 from blindsight.trusted.vault.items import Items
 from blindsight.wire.metadata import Filter
 from services.keyholder.catalog.listing import Listing, Page, Position
+from services.keyholder.catalog.loading import Loading, Report
 from services.keyholder.catalog.rows import Rows, Selection
 from services.keyholder.catalog.store import WORD_BYTES, CatalogStore, Entry
 
@@ -35,11 +36,13 @@ class _State:
         rows: None until they are loaded.
         damaged: by handle the version of metadata in storage that do not open, and why.
         listing: of the newest slot map that was listed.
+        loading: of what filters are computed on; None until it has begun.
     """
 
     rows: Rows | None = None
     damaged: dict[bytes, tuple[bytes, str]] = field(default_factory=dict)
     listing: Listing | None = None
+    loading: Loading | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -105,11 +108,43 @@ class Catalog:
         try:
             return await work()
         except LookupError:
-            self._states.pop(collection.record.collection_id, None)
+            await self._drop(collection.record.collection_id)
             return await work()
 
     def _state(self, collection: OpenCollection) -> _State:
-        return self._states.setdefault(collection.record.collection_id, _State())
+        return self._state_of(collection.record.collection_id)
+
+    def _state_of(self, collection_id: bytes) -> _State:
+        return self._states.setdefault(collection_id, _State())
+
+    async def _drop(self, collection_id: bytes) -> None:
+        state = self._states.pop(collection_id, None)
+        if state is not None and state.loading is not None:
+            await state.loading.close()
+
+    async def preload(self) -> None:
+        """Loads the metadata of all collections, without haste, so that the first filters need not wait.
+
+        It asks nobody but the catalog's own file.  What cannot be loaded is left to the first filter.
+        """
+        with suppress(LookupError, ResourceExhausted):
+            for collection_id in await asyncio.to_thread(self._store.collections):
+                state = self._state_of(collection_id)
+                async with state.lock:
+                    rows = await self._rows(collection_id, state)
+                with suppress(DataLoss):
+                    await self._loading(collection_id, state, rows).end()
+
+    async def _rows(self, collection_id: bytes, state: _State) -> Rows:
+        if state.rows is None:
+            state.rows = Rows(*await asyncio.to_thread(self._store.versions, collection_id))
+        return state.rows
+
+    def _loading(self, collection_id: bytes, state: _State, rows: Rows) -> Loading:
+        """Returns the loading of metadata that is under way, or else a new one."""
+        if state.loading is None or (state.loading.over and not rows.has_columns):
+            state.loading = Loading(self._store, collection_id, rows)
+        return state.loading
 
     async def _reach(self, collection: OpenCollection) -> Rows:
         state = self._state(collection)
@@ -118,9 +153,7 @@ class Catalog:
 
     async def _reach_with(self, collection: OpenCollection, state: _State) -> Rows:
         collection_id = collection.record.collection_id
-        if state.rows is None:
-            state.rows = Rows(*await asyncio.to_thread(self._store.versions, collection_id))
-        rows = state.rows
+        rows = await self._rows(collection_id, state)
         missing = await asyncio.to_thread(rows.reach, collection.slots)
         missing = [handle for handle in missing if not self._is_damaged(collection, state, handle)]
         for start in range(0, len(missing), _FETCH_ITEMS):
@@ -206,22 +239,27 @@ class Catalog:
         """Lets metadata that did not open be read again: they may have been mended."""
         self._state(collection).damaged.clear()
 
-    async def select(self, collection: OpenCollection, wanted: Filter | None) -> Selection:
+    async def select(
+        self, collection: OpenCollection, wanted: Filter | None, report: Report | None = None
+    ) -> Selection:
         """Computes which items pass a filter; None: all.
+
+        Args:
+            report: is called while metadata are loaded, which the first filters wait for.
 
         Raises:
             DataLoss, Unavailable: see `reach`.
         """
-        return await self._whole(collection, partial(self._select, collection, wanted))
+        return await self._whole(collection, partial(self._select, collection, wanted, report))
 
-    async def _select(self, collection: OpenCollection, wanted: Filter | None) -> Selection:
+    async def _select(
+        self, collection: OpenCollection, wanted: Filter | None, report: Report | None = None
+    ) -> Selection:
         rows = await self._reach(collection)
         if wanted is not None and not rows.has_columns:
-            await asyncio.to_thread(self._load, collection.record.collection_id, rows)
+            state = self._state(collection)
+            await self._loading(collection.record.collection_id, state, rows).wait(report)
         return await asyncio.to_thread(rows.passing, wanted)
-
-    def _load(self, collection_id: bytes, rows: Rows) -> None:
-        rows.load(self._store.values(collection_id))
 
     async def handles(self, collection: OpenCollection, wanted: Filter | None) -> list[bytes]:
         """Returns the handles of all items that pass a filter.
@@ -264,12 +302,14 @@ class Catalog:
 
     async def forget(self, collection_id: bytes) -> None:
         """Removes what is known of a collection that was deleted."""
-        self._states.pop(collection_id, None)
+        await self._drop(collection_id)
         with suppress(LookupError):
             await asyncio.to_thread(self._store.forget, collection_id)
 
     async def close(self) -> None:
-        """Closes the file."""
+        """Stops loading, and closes the file."""
+        for collection_id in list(self._states):
+            await self._drop(collection_id)
         await asyncio.to_thread(self._store.close)
 
 

@@ -190,9 +190,10 @@ class _Column:
 
     def _passing_texts(self, passes: Callable[[str], bool], rows: int) -> Mask:
         texts = np.fromiter(map(passes, self._texts), np.bool_, len(self._texts))
+        if not texts.any():
+            return np.zeros(rows + 1, np.bool_)
         right, codes = self.numbers_of(Kind.TEXT, rows)
-        passing = np.zeros(rows + 1, np.bool_)
-        passing[right] = texts[codes[right].astype(np.intp)]
+        passing = texts.take(np.where(right, codes, 0).astype(np.int32)) & right
         listed, codes_listed = self._listed[: self._pairs].T
         hits = listed[texts[codes_listed]]
         passing[hits[(hits != _NO_ROW) & (hits < rows)]] = True

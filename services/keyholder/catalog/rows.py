@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,6 @@ from services.keyholder.catalog.store import WORD_BYTES, Words
 # Rows that were added since the index was sorted.
 _MOST_RECENT = 4096
 _LEAST_CAPACITY = 1024
-_LOADED_AT_ONCE = 4096
 # Of a slot whose item has nothing sealed, and of one whose entry is still to come.
 _NONE, _UNKNOWN = -1, np.iinfo(np.int32).max
 
@@ -45,6 +43,9 @@ class Rows:
         self._segments: dict[SegmentId, tuple[Segment, Numbers]] = {}
         self._partial: set[SegmentId] = set()
         self._columns: Columns | None = None
+        # Columns that are being loaded, and the rows that were put since, which are newer than what is read.
+        self._loading: Columns | None = None
+        self._newer: set[int] = set()
         self._moved = False  # whether slots changed since the last search for entries of none
 
     @property
@@ -52,26 +53,41 @@ class Rows:
         """Whether metadata were loaded, without which no filter can be computed."""
         return self._columns is not None
 
-    def load(self, entries: Iterable[tuple[int, Mapping[str, Value]]]) -> None:
-        """Loads the metadata of rows that have any, by the first word of their handle."""
-        columns, several = Columns(), iter(entries)
+    def begin_loading(self) -> None:
+        """Begins to load the metadata of all rows, in as many parts as the caller likes."""
         with self._lock:
-            while part := list(islice(several, _LOADED_AT_ONCE)):
-                rows = self._find(np.array([word for word, _ in part], np.uint64))
-                columns.fill(
-                    (row, values)
-                    for row, (_, values) in zip(rows.tolist(), part, strict=True)
-                    if row != _NONE
-                )
-            self._columns = columns
+            self._loading, self._newer = Columns(), set()
+
+    def load(self, entries: Sequence[tuple[int, Mapping[str, Value]]]) -> None:
+        """Loads the metadata of some rows that have any, by the first word of their handle."""
+        with self._lock:
+            if self._loading is None:
+                raise RuntimeError("no loading has begun")
+            rows = self._find(np.array([word for word, _ in entries], np.uint64))
+            self._loading.fill(
+                (row, values)
+                for row, (_, values) in zip(rows.tolist(), entries, strict=True)
+                if row != _NONE and row not in self._newer
+            )
+
+    def end_loading(self) -> None:
+        """Ends the loading: filters can be computed from now on."""
+        with self._lock:
+            self._columns, self._loading, self._newer = self._loading, None, set()
+
+    def _set(self, row: int, values: Mapping[str, Value]) -> None:
+        if self._columns is not None:
+            self._columns.set(row, values)
+        elif self._loading is not None:
+            self._loading.set(row, values)
+            self._newer.add(row)
 
     def put(self, word: int, version: int, values: Mapping[str, Value]) -> None:
         """Adds an entry, or gives it another version and other metadata."""
         with self._lock:
             row = self._row(word)
             self._versions[row] = version
-            if self._columns is not None:
-                self._columns.set(row, values)
+            self._set(row, values)
 
     def _row(self, word: int) -> int:
         """Returns the row of an item, a new one if it has none."""
@@ -154,9 +170,8 @@ class Rows:
                 live[found[(found >= 0) & (found < self._count)]] = True
             gone = np.flatnonzero(self._known & ~live)
             self._known[: len(live)] = live
-            if self._columns is not None:
-                for row in gone:
-                    self._columns.set(int(row), {})
+            for row in gone.tolist():
+                self._set(row, {})
             self._versions[gone] = 0
             return self._words[gone]
 
@@ -167,7 +182,7 @@ class Rows:
                 return Selection(self, np.ones(self._count + 1, np.bool_), every=True)
             if self._columns is None:
                 raise RuntimeError("metadata were not loaded")
-            return Selection(self, self._columns.passing(wanted, self._count).copy())
+            return Selection(self, self._columns.passing(wanted, self._count))
 
     def rows_with(self, words: Words) -> Numbers:
         """Returns the rows of items that are in the slot map by the first words of their handles, else -1."""
@@ -196,7 +211,9 @@ class Selection:
 
     def __init__(self, rows: Rows, mask: Mask, *, every: bool = False) -> None:
         self._rows = rows
-        self._mask = mask
+        # As row numbers index it: -1 is the last; one that came since, or is still to come, is cut to the one
+        # before, which passes nothing.
+        self._mask = np.concatenate([mask[:-1], [False], mask[-1:]])
         self._every = every
 
     @property
@@ -217,5 +234,4 @@ class Selection:
         return np.asarray(self._of(rows) & (rows != _NONE))
 
     def _of(self, rows: Numbers) -> Mask:
-        last = len(self._mask) - 1
-        return self._mask[np.where(rows < last, rows, last)] & (rows < last)
+        return self._mask.take(np.minimum(rows, len(self._mask) - 2))

@@ -176,6 +176,17 @@ class CatalogStore:
                     found[handle] = Entry(handle, version, ItemMetadata.from_json(record))
         return found
 
+    def collections(self) -> list[bytes]:
+        """Returns the ids of the collections of whose items owners said something."""
+        with self._using() as db:
+            return [row[0] for row in db.execute("SELECT DISTINCT collection FROM items WHERE has_values")]
+
+    def count_values(self, collection_id: bytes) -> int:
+        """Returns how many entries `values` yields."""
+        query = "SELECT COUNT(*) FROM items WHERE collection = ? AND has_values"
+        with self._using() as db:
+            return int(db.execute(query, (collection_id,)).fetchone()[0])
+
     def values(self, collection_id: bytes) -> Iterator[tuple[int, Values]]:
         """Yields what owners said of their items, by the first word of the handle."""
         for rows in self._all(collection_id, "handle, record", "collection = ? AND has_values"):

@@ -23,8 +23,7 @@ from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.similarity import linear
 from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.trusted.vault.items import Items, keys_of
-from blindsight.wire.scores import Progress
-from blindsight.wire.search import Hit, KeypointAgreement, MatchDrawing
+from blindsight.wire.search import Hit, KeypointAgreement, MatchDrawing, SearchProgress
 from services.keyholder import metrics
 from services.keyholder.operations.check import handles_at
 from services.keyholder.operations.scoring import Timings
@@ -93,7 +92,7 @@ class Recognition:
         return self._candidates.metric
 
     @property
-    def progress(self) -> asyncio.Queue[Progress]:
+    def progress(self) -> asyncio.Queue[SearchProgress]:
         """How far the gallery is ready, as in the search for candidates."""
         return self._candidates.progress
 

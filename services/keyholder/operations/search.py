@@ -24,8 +24,9 @@ from blindsight.trusted.similarity import linear
 from blindsight.trusted.similarity.ranking import Leaders, Ranking
 from blindsight.trusted.slots import EMPTY_SEGMENT, SlotMap
 from blindsight.trusted.vault.collection import OpenCollection
+from blindsight.wire.metadata import Filter
 from blindsight.wire.scores import Progress, ScoreResult
-from blindsight.wire.search import Hit, MatchDrawing
+from blindsight.wire.search import Hit, MatchDrawing, SearchProgress
 from services.keyholder.catalog.catalog import Catalog
 from services.keyholder.catalog.rows import Selection
 from services.keyholder.operations.query_groups import Take
@@ -76,7 +77,7 @@ class Search:
         k: number of matches, at most 10,000.
         threshold: the worst score that is still a match, within its error bound; None: no limit.
         query_visible_to_server: whether the owner agreed to show the query to the evaluator.
-        selection: the items that are ranked; None: all.
+        where: passes the items that are ranked; None: all are.
         offset: number of the best matches that are left out.
 
     Attributes:
@@ -98,7 +99,7 @@ class Search:
         k: int,
         threshold: float | None,
         query_visible_to_server: bool = False,
-        selection: Selection | None = None,
+        where: Filter | None = None,
         offset: int = 0,
     ) -> None:
         if not 1 <= k <= MAX_K:
@@ -115,13 +116,14 @@ class Search:
         self._collection = collection
         self._k = k + offset
         self._offset = offset
-        self._selection = selection
+        self._where = where
+        self._selection: Selection | None = None
         self._threshold = threshold
         self._slack = _slack(collection)
         self._linear = collection.linear()
         self.timings = Timings()
         self.quarantined = 0
-        self.progress: asyncio.Queue[Progress] = asyncio.Queue(1)
+        self.progress: asyncio.Queue[SearchProgress] = asyncio.Queue(1)
         self._scorer = scorer
 
     @property
@@ -209,6 +211,11 @@ class Search:
                 f"{len(queries)} queries with k {self._k}, want at most {MAX_HITS:,} hits in one search"
             )
         linear.check_vectors(queries, self._collection.config.dimension)
+        if self._where is not None:
+            with self._scorer.alarms.watching(self._collection.config.name):
+                self._selection = await self._catalog.select(
+                    self._collection, self._where, self._report_loading
+                )
         left_out = without or [b""] * len(queries)
         forms = [_Query(self._form(row, query), left_out[row]) for row, query in enumerate(queries)]
         async with aclosing(in_order(self._groups(forms), GROUPS_AT_ONCE)) as found:
@@ -256,14 +263,20 @@ class Search:
 
         weights = np.stack([one.form.weights for one in queries])
         with self._scorer.alarms.watching(self._collection.config.name):
-            await self._scorer.run(self._collection, weights, begin, timings, part, self._report)
+            await self._scorer.run(self._collection, weights, begin, timings, part, self._report_ready)
             started = time.perf_counter()
             hits = await self._hits(rankings, queries)
         timings.rank += time.perf_counter() - started
         self.timings.add(timings)
         return hits
 
-    def _report(self, progress: Progress) -> None:
+    def _report_ready(self, made: Progress) -> None:
+        self._report(SearchProgress(made.batches_done, made.batches_total))
+
+    def _report_loading(self, done: int, total: int) -> None:
+        self._report(SearchProgress(items_done=done, items_total=total))
+
+    def _report(self, progress: SearchProgress) -> None:
         """Replaces a report that nobody has taken yet: the evaluator must not be able to pile them up."""
         if self.progress.full():
             self.progress.get_nowait()

@@ -15,8 +15,7 @@ from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime.transfer import MAX_MESSAGE_BYTES, announced, grouped
 from blindsight.wire.collections import METRIC
 from blindsight.wire.items import FileHeader
-from blindsight.wire.scores import Progress
-from blindsight.wire.search import Hit, SearchProgress, SearchTimings
+from blindsight.wire.search import Hit, SearchTimings
 from services.keyholder.operations.keypoint_search import Recognition
 from services.keyholder.operations.scoring import Timings
 from services.keyholder.operations.search import MAX_PHOTOS, MAX_QUERIES, Search
@@ -138,11 +137,6 @@ def closed(answer: M, search: Search | Recognition, started: float) -> M:
         )
     )
     return answer
-
-
-def progress(made: Progress) -> SearchProgress:
-    """Converts what the evaluator says of a gallery that it makes ready."""
-    return SearchProgress(made.batches_done, made.batches_total)
 
 
 def timings(spent: Timings) -> SearchTimings:

@@ -33,7 +33,8 @@ def passing(rows: Rows, where: object, map_of: SlotMap) -> list[bool]:
 @pytest.fixture
 def rows() -> Rows:
     made = Rows(np.zeros(0, np.uint64), np.zeros(0, np.uint64))
-    made.load(())
+    made.begin_loading()
+    made.end_loading()
     return made
 
 
@@ -95,3 +96,30 @@ def test_an_entry_goes_with_its_item_and_says_nothing_any_more(rows: Rows) -> No
     again = slots(i1=9, i2=7)
     assert rows.reach(again) == [bytes([1]) * 16]
     assert passing(rows, Not(IS_ONE), again) == [False, False]
+
+
+def test_what_is_put_while_metadata_are_loaded_goes_before_what_is_read() -> None:
+    rows = Rows(np.zeros(0, np.uint64), np.zeros(0, np.uint64))
+    for number in (1, 2, 3):
+        rows.put(word(number), 7, {})
+    everyone = slots(i1=7, i2=7, i3=7)
+    assert rows.reach(everyone) == []
+    assert rows.stale().tolist() == []
+    rows.begin_loading()
+    rows.put(word(1), 8, {"a": 2})
+    rows.load([(word(1), {"a": 1}), (word(2), {"a": 1}), (word(9), {"a": 1})])
+    rows.put(word(2), 8, {"a": 2})
+    after = slots(i1=8, i2=8, i3=0)
+    assert rows.reach(after) == []
+    assert rows.stale().tolist() == [word(3)]
+    rows.load([(word(3), {"a": 1})])  # it is gone, and was read before
+    rows.put(word(4), 9, {"a": 1})
+    rows.end_loading()
+    last = slots(i1=8, i2=8, i3=0, i4=9)
+    assert rows.reach(last) == []
+    assert passing(rows, IS_ONE, last) == [False, False, False, True]
+    assert rows.passing(Comparison("a", Operator.EQUAL, 2)).of(TAIL, last.segments[TAIL]).tolist() == [
+        *(True, True, False, False)
+    ]
+    with pytest.raises(RuntimeError, match="no loading"):
+        rows.load([])
