@@ -6,8 +6,7 @@
             print(hit.score, hit.name)
 
 Every call runs in a thread of the vault's own; callbacks of progress run in the event loop.  A call whose
-task is cancelled is cancelled at the keyholder, too, if it is a stream (ingest, search, repack, check and
-whatever else reports progress); any other ends by itself, and its answer is dropped.
+task is cancelled is cancelled at the keyholder, too: what it had changed until then stays changed.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class _Asynchronous(Protocol):
     """What has methods of a synchronous class, each awaited."""
 
     async def _run(self, calls: Calls, method: Callable[..., R], /, *arguments: Any, **named: Any) -> R:
-        """Calls a method of the synchronous object in a thread; its streams are among `calls`."""
+        """Calls a method of the synchronous object in a thread; its calls are among `calls`."""
 
 
 def _awaited(

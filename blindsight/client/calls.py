@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Generic, NamedTuple, TypeVar
+from functools import partial
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import grpc
 
@@ -51,7 +52,7 @@ def request_id(name: str | None = None) -> Iterator[str]:
 
 
 class Calls:
-    """The streams that a caller has open, so that another thread can cancel them."""
+    """The calls that a caller has open, so that another thread can cancel them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -137,6 +138,37 @@ class _Named(
     intercept_stream_unary = intercept_stream_stream = _name  # type: ignore[assignment]
 
 
+class _Cancellable:
+    """A channel on which a call with one answer is among the caller's `Calls`, as streams are."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self.unary_stream = channel.unary_stream
+        self.stream_stream = channel.stream_stream
+        self._channel = channel
+
+    def unary_unary(self, *arguments: Any, **named: Any) -> Callable[..., Any]:
+        return partial(_answer, self._channel.unary_unary(*arguments, **named))
+
+    def stream_unary(self, *arguments: Any, **named: Any) -> Callable[..., Any]:
+        return partial(_answer, self._channel.stream_unary(*arguments, **named))
+
+
+def _answer(method: Any, request: Any, **options: Any) -> Any:
+    """Returns the answer of a call, which is cancelled if the wait for it ends before.
+
+    Raises:
+        grpc.RpcError: if the call fails.
+    """
+    call = method.future(request, **options)
+    try:
+        with _current.get().having(call):
+            return call.result()
+    except grpc.FutureCancelledError:
+        raise call from None  # an error as any other call's
+    finally:
+        call.cancel()  # Ctrl-C ends the wait, too
+
+
 class Connection:
     """A connection to a keyholder, with the stubs of its rpcs.
 
@@ -148,7 +180,8 @@ class Connection:
     def __init__(self, channel: grpc.Channel, retry_seconds: float) -> None:
         self._channel = channel
         self._closed = False
-        named = grpc.intercept_channel(channel, _Named())
+        # Stubs ask a channel for its four kinds of calls, and for nothing else.
+        named = cast("grpc.Channel", _Cancellable(grpc.intercept_channel(channel, _Named())))
         self.keyholder = KeyholderServiceStub(named)
         self.imports = ImportServiceStub(named)
         self.imaging = ImagingServiceStub(named)

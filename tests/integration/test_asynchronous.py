@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import threading
 from typing import Any
 
 import numpy as np
 import pytest
 from support.photos import small_photo
-from support.services import Services
+from support.services import Services, wait_until
 
 import blindsight
 from blindsight.client import (
@@ -95,6 +96,52 @@ async def test_a_cancelled_ingest_ends_at_the_keyholder_and_the_vault_goes_on(se
         await asyncio.sleep(0.5)
         assert await album.count() - count < 200  # of 1,000: it does not go on
         assert (await vault.status()).services
+
+
+def calls_logged(services: Services) -> list[tuple[str, str]]:
+    lines = map(json.loads, services["keyholder"].log.read_text().splitlines())
+    return [(line["method"].rpartition("/")[2], line["code"]) for line in lines if line["event"] == "rpc"]
+
+
+@pytest.mark.parametrize(
+    ("rpc", "call"),
+    [
+        ("CreateCollection", lambda vault, album: vault.create_collection("never", embedder="pixels")),
+        ("ListCollections", lambda vault, album: vault.collections()),
+        ("GetVector", lambda vault, album: album.vector("p1")),
+        ("Verify", lambda vault, album: album.verify("p1", small_photo(1))),
+        ("UpdateItems", lambda vault, album: album.update("p1", set={"n": 100})),
+        ("Search", lambda vault, album: album.search_like("p1")),
+    ],
+    ids=lambda one: one if isinstance(one, str) else "",
+)
+async def test_a_cancelled_call_of_any_kind_is_cancelled_at_the_keyholder(
+    own_services: Services, rpc: str, call: Any
+) -> None:
+    async with AsyncVault(own_services.address(), retry_seconds=60) as vault:
+        name = f"cancelled {rpc}"
+        album = await vault.create_collection(name, embedder="pixels", dimension=64)
+        await album.ingest(FILES[:3])
+        ended = calls_logged(own_services).count((rpc, "CANCELLED"))
+        storage = own_services["storage"].process()
+        storage.suspend()  # so that it cannot be over before it is cancelled
+        try:
+            calling = asyncio.create_task(call(vault, album))
+            await asyncio.sleep(0.5)
+            assert not calling.done()
+            calling.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await calling
+            await asyncio.to_thread(
+                wait_until,
+                lambda: calls_logged(own_services).count((rpc, "CANCELLED")) == ended + 1,
+                what="its end at the keyholder",
+            )
+        finally:
+            storage.resume()
+        assert await album.count() == 3
+        for one in await vault.collections():
+            await vault.delete_collection(one.name)
 
 
 async def test_an_iteration_that_is_not_read_to_its_end_leaves_nothing_behind(services: Services) -> None:
