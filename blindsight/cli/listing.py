@@ -29,7 +29,7 @@ After = Annotated[
     ),
 ]
 ByOrder = Annotated[
-    str, typer.Option("--order", metavar="added|id", help="By the time of storing, or by id.")
+    str, typer.Option("--order", metavar="added|id", help="By the time at which they came, or by id.")
 ]
 Reverse = Annotated[bool, typer.Option("--reverse", help="The last ones first.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="Of the item.", show_default=False)]
@@ -145,7 +145,10 @@ def set_metadata(
     address: Address = DEFAULT_ADDRESS,
     as_json: Json = False,
 ) -> None:
-    """Say something of items, or take it back: by id, or of all that --where passes."""
+    """Say something of items, or take it back: by id, or of all that --where passes.
+
+    A key that an item has gets the new value; its other keys stay as they are.
+    """
     values = metadata.parse(given)
     if not (values or remove):
         raise InvalidArgument("nothing to change, want --set KEY=VALUE or --remove KEY")

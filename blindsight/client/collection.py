@@ -431,7 +431,7 @@ class Collection:
 
         Args:
             where: as for `search`; None: all.
-            order: by the time at which they were stored, or by id.
+            order: by the time at which they came, those of one ingest as they were given; or by id.
             page_size: number of items that are asked for at once.
 
         Raises:

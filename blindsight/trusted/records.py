@@ -108,7 +108,8 @@ class ItemMetadata:
         media_type: of its file; "" for a vector.
         origin: hex id of the bulk-ingest message that brought the item, so that a message which is delivered
             again is recognised as stored; "" for items that came another way.
-        added_milliseconds: when it was stored, since 1970; 0 for a vector that has nothing but its id.
+        added_microseconds: when it came, since 1970, by which lists are ordered; 0 for a vector that has
+            nothing but its id.
         size_bytes: of its file; 0 without one.
         remark: what a search does not find of it, for people.
         values: what its owner says of it.
@@ -118,7 +119,7 @@ class ItemMetadata:
     name: str = ""
     media_type: str = ""
     origin: str = ""
-    added_milliseconds: int = 0
+    added_microseconds: int = 0
     size_bytes: int = 0
     remark: str = ""
     values: Values = field(default_factory=dict)
@@ -130,7 +131,7 @@ class ItemMetadata:
             self.name,
             self.media_type,
             self.origin,
-            self.added_milliseconds,
+            self.added_microseconds,
             self.size_bytes,
             self.remark,
             packed(self.values),

@@ -75,7 +75,7 @@ class ListRequest(Record[pb.ListItemsRequest]):
         where: only items that it passes; None: all.
         page_size: at most 1,000; 0: 100.
         page_token: that of the page before; empty: from the start.
-        order: by the time of storing, or by id.
+        order: by the time at which they came, or by id.
     """
 
     collection: str

@@ -90,6 +90,23 @@ def test_lists_go_page_by_page_in_every_order(album):
         album.page(page_token=token, order="id")
 
 
+def test_lists_by_time_are_in_the_order_in_which_items_were_given(vault):
+    shuffled = [int(number) for number in np.random.default_rng(4).permutation(150)]
+    given = [f"id {number}" for number in shuffled]
+    photos = vault.create_collection("in order", embedder="pixels", dimension=64)
+    photos.ingest([Photo(picture(number), id=f"id {number}") for number in shuffled])
+    rows = vault.create_collection("rows in order", embedder="none", dimension=4)
+    rows.ingest_vectors(RNG.standard_normal((150, 4)), given, metadata={"a": 1})
+    for collection in (photos, rows):
+        for size in (1, 7, 1000):
+            assert ids(collection.items(page_size=size)) == given
+            assert ids(collection.items("not has(b)", page_size=size, descending=True)) == given[::-1]
+    photos.ingest([Photo(picture(1000), id=given[0])], upsert=True)
+    assert ids(photos.items()) == [*given[1:], given[0]]  # it came again
+    photos.update(given[3], set={"a": 1})
+    assert ids(photos.items()) == [*given[1:], given[0]]
+
+
 def token_of(said: object) -> str:
     return urlsafe_b64encode((said if isinstance(said, str) else json.dumps(said)).encode()).decode()
 

@@ -36,7 +36,7 @@ class QueuedPhoto:
         id: the owner's id; empty for a keyed hash of the content.
         name: the file's name.
         request_id: id of the call that brought it, for the logs.
-        values, vector, exif: as of `Photo`.
+        values, vector, exif, arrived: as of `Photo`.
     """
 
     job_id: bytes
@@ -49,6 +49,7 @@ class QueuedPhoto:
     values: Values = field(default_factory=dict)
     vector: Floats | None = None
     exif: bool = False
+    arrived: int = 0
 
     @property
     def photo(self) -> Photo:
@@ -61,6 +62,7 @@ class QueuedPhoto:
             values=self.values,
             vector=self.vector,
             exif=self.exif,
+            arrived=self.arrived,
         )
 
 
@@ -84,7 +86,7 @@ class Envelopes:
         """Seals a photo as a message; sealed are a length, a JSON header and the file, padded."""
         vector = "" if photo.vector is None else b64encode(photo.vector.astype("<f8").tobytes()).decode()
         about = [photo.number, photo.collection_id.hex(), photo.id, photo.name, photo.request_id]
-        about += [packed(photo.values), vector, photo.exif]
+        about += [packed(photo.values), vector, photo.exif, photo.arrived]
         header = json.dumps(about, ensure_ascii=False).encode()
         message_id = self.message_id(photo.job_id, photo.number)
         plain = b"".join((_LENGTH.pack(len(header)), header, photo.data))
@@ -100,7 +102,7 @@ class Envelopes:
         try:
             (length,) = _LENGTH.unpack_from(plain)
             end = _LENGTH.size + length
-            number, collection_id, item_id, name, request_id, values, vector, exif = json.loads(
+            number, collection_id, item_id, name, request_id, values, vector, exif, arrived = json.loads(
                 plain[_LENGTH.size : end]
             )
             photo = QueuedPhoto(
@@ -114,6 +116,7 @@ class Envelopes:
                 unpacked(values),
                 np.frombuffer(b64decode(vector), "<f8") if vector else None,
                 exif,
+                arrived,
             )
         except (ValueError, TypeError, AttributeError, struct.error) as error:
             raise DataLoss("a message of the queue is damaged") from error

@@ -13,6 +13,7 @@ import numpy as np
 from blindsight.errors import BlindsightError, InvalidArgument, InvalidImage, InvalidVector
 from blindsight.packing.columns import Floats
 from blindsight.runtime.transfer import MAX_PHOTO_BYTES
+from blindsight.trusted.ingest import arrival
 from blindsight.wire.metadata import Values
 
 # Hashing or sealing these takes less than half a millisecond; a thread costs a tenth of one.
@@ -32,6 +33,7 @@ class Photo:
         error: set if it did not arrive in full.
         vector: [dimension], of its owner's (embedder external); None without one.
         exif: whether what its camera says of it is kept as metadata, where `values` say nothing else.
+        arrived: when it came, in microseconds since 1970.
     """
 
     index: int
@@ -42,6 +44,7 @@ class Photo:
     values: Values = field(default_factory=dict)
     vector: Floats | None = None
     exif: bool = False
+    arrived: int = field(default_factory=arrival.now)
 
 
 def check(photo: Photo) -> None:

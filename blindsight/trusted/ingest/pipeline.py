@@ -24,7 +24,7 @@ from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.crypto.tasks import Embedded
 from blindsight.trusted.imaging.images import MEDIA_TYPES
 from blindsight.trusted.imaging.keypoints import Keypoints, pack
-from blindsight.trusted.ingest import photos
+from blindsight.trusted.ingest import arrival, photos
 from blindsight.trusted.ingest.lookups import Lookups
 from blindsight.trusted.ingest.photos import Photo
 from blindsight.trusted.keyring.handles import is_short
@@ -171,7 +171,7 @@ class Pipeline:
             photo.name,
             embedded.media_type,
             origin,
-            now_milliseconds(),
+            photo.arrived,
             len(photo.data),
             # Short: what is sealed of it must be no larger than of others.
             UNFOUND if UNFOUND in remarks else "; ".join(remarks),
@@ -328,15 +328,10 @@ def vector_items(
 
 def _sealed_item(collection: OpenCollection, handle: bytes, item_id: str, values: Values) -> NewItem:
     key = ItemKey.new(handle)
-    added = now_milliseconds() if values else 0
-    metadata = ItemMetadata(item_id, added_milliseconds=added, values=values)
+    added = arrival.now() if values else 0
+    metadata = ItemMetadata(item_id, added_microseconds=added, values=values)
     sealed = collection.seal_metadata(key, metadata)
     return NewItem(handle, sealed, version=key.version, metadata=metadata)
-
-
-def now_milliseconds() -> int:
-    """Returns the time of storing, in milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 def is_from(item: FoundItem | None, origin: str) -> bool:

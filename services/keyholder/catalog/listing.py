@@ -126,7 +126,7 @@ class Listing:
             passing = selection.entries([entry.handle for entry in entries])
             for entry, passes in zip(entries, passing, strict=True):
                 metadata = entry.metadata
-                by = metadata.added_milliseconds if position.order == "added" else metadata.id
+                by = metadata.added_microseconds if position.order == "added" else metadata.id
                 after = by, entry.handle
                 if passes:
                     yield after, metadata

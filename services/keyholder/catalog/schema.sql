@@ -4,7 +4,7 @@ CREATE TABLE items (
   handle BLOB NOT NULL,
   version BLOB NOT NULL, -- of the metadata, 8 bytes without marks
   id TEXT NOT NULL,
-  added INTEGER NOT NULL, -- milliseconds since 1970
+  added INTEGER NOT NULL, -- microseconds since 1970
   record TEXT NOT NULL, -- all of the metadata, as JSON
   has_values INTEGER NOT NULL, -- whether its owner said something of it
   PRIMARY KEY (collection, handle)

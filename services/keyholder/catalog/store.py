@@ -25,7 +25,7 @@ from blindsight.trusted.secrets import Secret
 from blindsight.wire.metadata import Values
 
 FILE_NAME = "catalog.db"
-VERSION = 1
+VERSION = 2
 WORD_BYTES = 8
 # Values bound in one statement.
 _BOUND = 8192
@@ -153,7 +153,7 @@ class CatalogStore:
                 entry.handle,
                 entry.version,
                 entry.metadata.id,
-                entry.metadata.added_milliseconds,
+                entry.metadata.added_microseconds,
                 entry.metadata.to_json(),
                 bool(entry.metadata.values),
             )

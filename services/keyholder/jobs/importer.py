@@ -183,6 +183,7 @@ class Imports:
             photo.values,
             photo.vector,
             photo.exif,
+            photo.arrived,
         )
         outcome = ItemOutcome(photo.index, message_id, ItemState.QUEUED)
         return _Taken(outcome, sealed_name, self._envelopes.seal(queued))

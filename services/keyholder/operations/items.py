@@ -162,8 +162,8 @@ class ItemOperations:
 def described(metadata: ItemMetadata) -> Item:
     """Returns an item as callers are told of it."""
     added = None
-    if metadata.added_milliseconds:
-        added = _EPOCH + timedelta(milliseconds=metadata.added_milliseconds)
+    if metadata.added_microseconds:
+        added = _EPOCH + timedelta(microseconds=metadata.added_microseconds)
     return Item(
         metadata.id,
         metadata.name,

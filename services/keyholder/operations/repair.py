@@ -17,7 +17,8 @@ from blindsight.packing.segments import Placement, SegmentId
 from blindsight.runtime.processpool import in_order
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto.pool import Crypto
-from blindsight.trusted.ingest.pipeline import media_type_of, now_milliseconds, undescribed
+from blindsight.trusted.ingest import arrival
+from blindsight.trusted.ingest.pipeline import media_type_of, undescribed
 from blindsight.trusted.records import ItemMetadata, NewItem
 from blindsight.trusted.slots import Segment, marked, unmarked
 from blindsight.trusted.vault.collection import ItemKey, OpenCollection
@@ -215,7 +216,7 @@ class Repair:
             metadata = ItemMetadata(
                 collection.content_id(data),
                 media_type=media_type,
-                added_milliseconds=now_milliseconds(),
+                added_microseconds=arrival.now(),
                 size_bytes=len(data),
                 remark=_NAMELESS,
             )

@@ -114,6 +114,16 @@ def test_workers_keep_what_is_said_of_photos_and_their_ids(bulk, vault, collecti
 
 
 @pytest.mark.timeout(120)
+def test_photos_are_listed_in_the_order_in_which_they_were_given_whatever_workers_do(bulk, collection):
+    given = many(60)[::-1]
+    job = collection.ingest_bulk(given)
+    for _ in range(2):
+        bulk.worker()
+    assert counts(job.wait())[1] == 60
+    assert [item.name for item in collection.items(page_size=7)] == [name for name, _ in given]
+
+
+@pytest.mark.timeout(120)
 def test_workers_keep_photos_with_vectors_of_their_owners(bulk, vault, request):
     name = request.node.name[:100].strip()
     portraits = vault.create_collection(
