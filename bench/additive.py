@@ -10,7 +10,6 @@ and processes).  Every decryption is checked against the pixels.  Raw figures go
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -22,6 +21,7 @@ from typing import Any
 import machine
 import numpy as np
 from lightphe import LightPHE
+from written import write_document
 
 from blindsight.additive import AdditiveScheme
 from blindsight.additive.evaluation import AdditiveEvaluator
@@ -136,7 +136,7 @@ def main() -> int:
         "times_lightphe": ratios,
         "aim_times_values_per_second": AIM,
     }
-    options.out.write_text(json.dumps(report, indent=2) + "\n")
+    write_document(options.out, report)
     for name, figures in (("blindsight", mine), ("lightphe", theirs)):
         for what in ("encryption", "decryption"):
             rate = figures[what]

@@ -10,7 +10,6 @@ to SQLite on the same disk: together the lower limit.  Writes all raw figures as
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sqlite3
 import sys
@@ -25,6 +24,7 @@ import machine
 import numpy as np
 from processes import running
 from progress import Progress, phase, say
+from written import write_document
 
 import blindsight
 from blindsight.client import Collection
@@ -118,8 +118,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def main() -> int:
     options = parse(sys.argv[1:])
     document = measure(options)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(document, indent=1) + "\n")
+    write_document(options.out, document)
     for name, spread in document["ms"].items():
         say(f"{name:<8}" + "".join(f"  {at} {value:6.1f} ms" for at, value in spread.items()))
     say(f"written: {options.out}")

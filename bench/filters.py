@@ -10,7 +10,6 @@ raw figures as JSON.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ import numpy as np
 from processes import own_cores, running
 from progress import Progress, phase, say
 from vectors import gallery, strangers
+from written import write_document
 
 import blindsight
 from blindsight.client import Collection
@@ -142,8 +142,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def main() -> int:
     options = parse(sys.argv[1:])
     document = measure(options)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(document, indent=1) + "\n")
+    write_document(options.out, document)
     for name, milliseconds in document["p50_ms"].items():
         beside, passing = document["numpy_seconds"].get(name, 0.0), document["passing"][name]
         say(f"{name:<20} {milliseconds:7.1f} ms   numpy {1e3 * beside:6.2f} ms   {passing:,}")

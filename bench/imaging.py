@@ -10,7 +10,6 @@ pixels and scaled up.  Writes all raw figures with a description of the machine 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -28,6 +27,7 @@ from PIL import Image
 from processes import own_cores, running
 from progress import Progress, phase, say
 from skimage import data
+from written import write_document
 
 import blindsight
 from blindsight.client import ImagingProgress, Vault
@@ -258,8 +258,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def main() -> int:
     options = parse(sys.argv[1:])
     document = measure(options)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(document, indent=1) + "\n")
+    write_document(options.out, document)
     imaging_report.show(document)
     say(f"written: {options.out}")
     return 0

@@ -12,7 +12,6 @@ one processor and one process for decoding and encrypting.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ import psutil
 import steps
 from processes import Services, own_cores, running
 from progress import Progress, phase, say
+from written import write_document
 
 import blindsight
 from blindsight.client import Collection, Import, ImportInfo, IngestProgress, Vault
@@ -282,8 +282,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def main() -> int:
     options = parse(sys.argv[1:])
     document = measure(options)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(document, indent=1) + "\n")
+    write_document(options.out, document)
     ingest_report.show(document)
     say(f"written: {options.out}")
     return 0

@@ -10,7 +10,6 @@ are interleaved, because a rented machine shares its memory bandwidth with other
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from typing import Any, NamedTuple
 
 import machine
 import numpy as np
+from written import write_document
 
 from blindsight.ciphertext.residues import Residues
 from blindsight.packing.columns import Layout, collection_layout, plan_stride
@@ -232,8 +232,7 @@ def main() -> int:
     finally:
         shutil.rmtree(folder)
     show(document)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(document, indent=2) + "\n")
+    write_document(options.out, document)
     return 0
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import io
 import itertools
-import json
 import math
 import sys
 from collections.abc import Callable, Mapping
@@ -168,7 +167,10 @@ def main() -> None:
         "scenes": sorted(pictures),
         "embedders": {name: measure(name, pictures) for name in EMBEDDERS},
     }
-    options.out.write_text(json.dumps(document, indent=1) + "\n")
+    # Not at the head: tests import this file, and the folder of the scripts is not on their path.
+    from written import write_document
+
+    write_document(options.out, document)
     for name, figures in document["embedders"].items():
         nearest = figures["nearest_pairs"][0]
         print(f"{name}: {figures['pairs_that_pass']} of {figures['pairs']} pairs pass; nearest {nearest}")

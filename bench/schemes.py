@@ -7,7 +7,6 @@ python bench/schemes.py --size 1000 --query-visible-to-server
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -18,6 +17,7 @@ import machine
 import numpy as np
 import processes
 import vectors
+from written import write_document
 
 import blindsight
 from blindsight.parameters import COLLECTION_SETS, PARAMETER_SETS
@@ -96,8 +96,7 @@ def main() -> None:
         "parameters": {name: value for name, value in vars(options).items() if name != "out"},
         "schemes": measure(options),
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    write_document(out, document)
     for name, one in document["schemes"].items():
         p50 = one["p50_seconds"]
         stages = ", ".join(

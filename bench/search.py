@@ -10,7 +10,6 @@ numpy, and writes all raw figures with a description of the machine as JSON.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import threading
 import time
@@ -28,6 +27,7 @@ import vectors
 from baselines import flat, tenseal_dot
 from processes import HealthProbe, PeakMemory, Services, own_cores, running, wait_until
 from progress import Progress, phase, say
+from written import write_document
 
 import blindsight
 from blindsight.client import Collection, IngestProgress, SearchAnswer, Vault
@@ -286,8 +286,7 @@ def encrypted(options: argparse.Namespace, gallery: vectors.Matrix) -> Figures:
             figures["ingest"] = ingest(run)
         with phase("the evaluator's cache"):
             figures["first_search"] = first_search(run)
-        about = asdict(made.describe())
-        figures["collection"] = {name: value for name, value in about.items() if name != "created"}
+        figures["collection"] = asdict(made.describe())
         with phase("the evaluator killed and back"):
             figures["restart"] = restart(run)
         with phase(f"{len(queries)} single queries"):
@@ -374,8 +373,7 @@ def _name(options: argparse.Namespace) -> str:
 def main() -> int:
     options = parse(sys.argv[1:])
     document = measure(options)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(document, indent=1) + "\n")
+    write_document(options.out, document)
     report.show(document)
     say(f"written: {options.out}")
     return 0

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import sys
 import tempfile
 import threading
@@ -29,6 +28,7 @@ import numpy as np
 from PIL import Image
 from processes import NAMES, Services, running
 from progress import say
+from written import write_document
 
 import blindsight
 from blindsight.client import Vault
@@ -213,7 +213,7 @@ def main() -> int:
         "seconds": samples.seconds,
         "memory_bytes": samples.memory,
     }
-    options.out.write_text(json.dumps(document, indent=1) + "\n")
+    write_document(options.out, document)
     print(f"{counts.total():,} calls, of which {counts['refused']:,} were refused as they should be")
     for name, values in samples.memory.items():
         half = values[len(values) // 2]

@@ -30,6 +30,31 @@ def test_every_benchmark_finds_what_it_measures():
     run("-c", program)  # from its folder, as the scripts
 
 
+def test_every_benchmark_writes_its_document_by_the_one_writer():
+    # It takes whatever the SDK answers, as times, on which one broke after an hour.
+    for path in BENCH.glob("*.py"):
+        text = path.read_text()
+        assert ("json.dump" in text) == (path.name == "written.py"), path.name
+        assert ('"--out"' in text) == ("    write_document(" in text), path.name
+
+
+def test_a_document_with_times_and_numbers_of_numpy_can_be_written_and_nothing_without_a_form(tmp_path):
+    out = tmp_path / "below" / "found.json"
+    told = "{'when': datetime(2026, 5, 1, tzinfo=UTC), 'best': np.float32(0.5), 'all': np.arange(3)}"
+    program = (
+        "import sys; from datetime import UTC, datetime; from pathlib import Path; import numpy as np;"
+        "from written import write_document; write_document(Path(sys.argv[1]), {})"
+    )
+    run("-c", program.format(told), str(out))
+    assert json.loads(out.read_text()) == {
+        "when": "2026-05-01T00:00:00Z",
+        "best": 0.5,
+        "all": [0, 1, 2],
+    }
+    with pytest.raises(AssertionError, match="object in a benchmark's document"):
+        run("-c", program.format("{'what': object()}"), str(out))
+
+
 @pytest.mark.parametrize("name", PARAMETER_SETS)
 def test_the_kernel_is_measured_with_single_queries_and_batches(name, tmp_path):
     out = tmp_path / "kernel.json"
