@@ -308,6 +308,22 @@ def test_a_report_shows_weak_matches_small(blind, filled, folder, tmp_path):
     assert "http" not in page.replace("http-equiv", "")
 
 
+def test_a_report_of_several_photos_has_a_section_of_each(blind, filled, folder, tmp_path):
+    queries = [str(folder / name) for name in ("coffee.jpg", "chelsea.jpg")]
+    document = json.loads(
+        blind("search", filled, *queries, "-k", "2", "--report", str(tmp_path), "--json").stdout
+    )
+    page = Path(document["report"]).read_text()
+    wanted = ["4 matches of 2 photos", "Query 1 of 2", "1. coffee.jpg", "Query 2 of 2", "1. chelsea.jpg"]
+    places = [page.index(text) for text in wanted]
+    assert places == sorted(places)
+    assert "the server saw encrypted queries" in page
+    names = [f"{query}-{what}.jpg" for query in (1, 2) for what in ("match-1", "match-2", "query")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*names, "report.html"]
+    refused = blind("search", filled, "--like", "any", "--report", str(tmp_path), code=2)
+    assert "want IMAGE..." in refused.stderr
+
+
 def test_a_report_of_raw_pixels_and_of_nothing_is_a_page(made, blind, folder, tmp_path):
     made("raw", embedder="pixels", channels="rgb", size=8)
     query = str(folder / "coffee.jpg")

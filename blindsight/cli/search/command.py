@@ -54,7 +54,8 @@ Report = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="A page with pictures of the matches: the weaker, the smaller; of embedder sift with keypoints.",
+        help="A page with pictures of the matches: the weaker, the smaller; of one IMAGE and embedder sift "
+        "with keypoints.",
         show_default=False,
     ),
 ]
@@ -89,8 +90,8 @@ def search(
     --query-visible-to-server agrees to that.
     """
     if report is not None:
-        if len(images or ()) != 1:
-            raise InvalidArgument(f"--report of {output.count(len(images or ()), 'photo')}, want one IMAGE")
+        if not images:
+            raise InvalidArgument("--report shows photos that are looked for; there is none, want IMAGE...")
         files.require_folder(report)
     if sum(map(bool, (images, like, vectors))) > 1:
         raise InvalidArgument(
@@ -106,7 +107,9 @@ def search(
                 "query_visible_to_server": visible,
                 "progress": lambda ready: say(_readying(name, ready)),
             }
-            by_keypoints = report is not None and collection.describe().embedder == SIFT
+            by_keypoints = (
+                report is not None and len(images or ()) == 1 and collection.describe().embedder == SIFT
+            )
             try:
                 if images:
                     answer = collection.search(images, k, draw=by_keypoints, **asked)
@@ -118,7 +121,7 @@ def search(
                 raise DataLoss(f"{error.message}; blindsight check tells what is damaged") from error
         if save is not None:
             _save(collection, answer, save)
-        page = None if report is None else _report(report, collection, (images or [])[0], answer)
+        page = None if report is None else _report(report, collection, images or [], answer)
     for line in answer.warnings(name):
         output.warning(line)
     if as_json:
@@ -195,7 +198,7 @@ def _originals(
             meter.update(done)
 
 
-def _report(folder: Path, collection: Collection, query: str, answer: SearchAnswer) -> Path:
+def _report(folder: Path, collection: Collection, queries: list[str], answer: SearchAnswer) -> Path:
     # Imported late: most searches do not need them.
     from blindsight.cli.search import gallery, report
 
@@ -203,8 +206,10 @@ def _report(folder: Path, collection: Collection, query: str, answer: SearchAnsw
         return report.write(folder, collection.name, answer)
     found = [hit.id for hits in answer.results for hit in hits if hit.id]
     photos = {one.id: one.data for one in _originals(collection, found, "fetching the matches", _LOST)}
-    with paths.opened(Path(query)) as file:
-        asked = Path(query).name, file.read()
+    asked = []
+    for query in queries:
+        with paths.opened(Path(query)) as file:
+            asked.append((Path(query).name, file.read()))
     return gallery.write(folder, collection.name, asked, answer, photos)
 
 

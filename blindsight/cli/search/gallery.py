@@ -18,55 +18,64 @@ LEAST_PIXELS, MOST_PIXELS = 56, 260
 
 
 def write(
-    folder: Path, collection: str, query: tuple[str, bytes], answer: SearchAnswer, photos: Mapping[str, bytes]
+    folder: Path,
+    collection: str,
+    queries: Sequence[tuple[str, bytes]],
+    answer: SearchAnswer,
+    photos: Mapping[str, bytes],
 ) -> Path:
     """Writes the pictures and the page into a folder, which it makes; returns the page's path.
 
     Args:
         folder: where to.
         collection: its name.
-        query: name and file of the photo that was searched by.
-        answer: the answer to it.
+        queries: name and file of each photo that was searched by: a section of the page.
+        answer: the answer to them.
         photos: files of the matches by their ids; one that is missing or cannot be read has no picture.
 
     Raises:
         Failure: if the folder or a file cannot be written.
     """
     files.make_folder(folder)
-    (hits,) = answer.results
-    asked = _drawn(query[1], MOST_PIXELS)
-    shown = [_shown(rank, hit, answer, photos.get(hit.id)) for rank, hit in enumerate(hits, 1)]
-    for name, one in (("query.jpg", asked), *((f"match-{one['rank']}.jpg", one) for one in shown)):
-        if one["data"]:
-            files.write(folder / name, one["data"])
+    searches = []
+    for number, ((name, data), hits) in enumerate(zip(queries, answer.results, strict=True), 1):
+        of_query = f"{number}-" if len(queries) > 1 else ""
+        asked = _drawn(data, MOST_PIXELS)
+        best = hits[0].score if hits else 0.0
+        shown = [_shown(rank, hit, best, answer, photos.get(hit.id)) for rank, hit in enumerate(hits, 1)]
+        pictures = {f"{of_query}query.jpg": asked} | {
+            f"{of_query}match-{rank}.jpg": one for rank, one in enumerate(shown, 1)
+        }
+        for file_name, picture in pictures.items():
+            if picture["data"]:
+                files.write(folder / file_name, picture["data"])
+        query = {**asked, "title": printable(name)}
+        searches.append({"query": query, "shown": shown, "lead": _lead(hits, answer)})
     page = folder / "report.html"
-    files.write(page, render(collection, {**asked, "title": printable(query[0])}, answer, shown).encode())
+    files.write(page, _rendered(collection, searches, answer).encode())
     return page
 
 
-def render(
-    collection: str, query: Mapping[str, Any], answer: SearchAnswer, shown: Sequence[Mapping[str, Any]]
-) -> str:
-    """Returns the page as HTML."""
-    (hits,) = answer.results
+def _rendered(collection: str, searches: Sequence[Mapping[str, Any]], answer: SearchAnswer) -> str:
+    saw = ("the numbers of the query", "the numbers of the queries")
+    if not answer.query_visible_to_server:
+        fetched = "and which sealed photos were fetched"
+        saw = (f"an encrypted query, {fetched}", f"encrypted queries, {fetched}")
     return pages.render(
         "search/gallery.html",
         collection=printable(collection),
-        headline=_headline(len(hits)),
-        lead=_lead(hits, answer),
-        query=query,
-        shown=shown,
+        headline=_headline(len(searches), sum(map(len, answer.results))),
+        searches=searches,
         facts=_facts(answer),
-        seen="the server saw the numbers of the query."
-        if answer.query_visible_to_server
-        else "the server saw an encrypted query, and which sealed photos were fetched.",
+        seen=f"the server saw {saw[len(searches) > 1]}.",
     )
 
 
-def _headline(matches: int) -> str:
+def _headline(queries: int, matches: int) -> str:
+    of_all = f" of {queries:,} photos" if queries > 1 else ""
     if not matches:
-        return "No match"
-    return "One match" if matches == 1 else f"{matches:,} matches"
+        return f"No match{of_all}"
+    return ("One match" if matches == 1 else f"{matches:,} matches") + of_all
 
 
 def strength(score: float, best: float, answer: SearchAnswer) -> float:
@@ -102,12 +111,11 @@ def _score(hit: Hit, answer: SearchAnswer) -> str:
     return f"{answer.metric} {output.score(hit.score)}"
 
 
-def _shown(rank: int, hit: Hit, answer: SearchAnswer, photo: bytes | None) -> dict[str, Any]:
+def _shown(rank: int, hit: Hit, best: float, answer: SearchAnswer, photo: bytes | None) -> dict[str, Any]:
     """Returns a match as variables of the page's template, and its picture."""
-    best = answer.results[0][0].score
     longest = LEAST_PIXELS + (MOST_PIXELS - LEAST_PIXELS) * strength(hit.score, best, answer) ** 2
     title, score = f"{rank}. {_name(hit)}", _score(hit, answer)
-    return {**_drawn(photo, round(longest)), "rank": rank, "title": title, "score": score, "about": hit.id}
+    return {**_drawn(photo, round(longest)), "title": title, "score": score, "about": hit.id}
 
 
 def _drawn(photo: bytes | None, longest: int) -> dict[str, Any]:
