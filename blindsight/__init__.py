@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,7 @@ DEFAULT_ADDRESS = "127.0.0.1:7420"
 def connect(
     address: str | None = None,
     *,
+    tls: str | Path | None = None,
     timeout_seconds: float = 10.0,
     keepalive_seconds: float = KEEPALIVE_SECONDS,
     retry_seconds: float = RETRY_SECONDS,
@@ -46,6 +48,7 @@ def connect(
     """Opens a vault at a keyholder's address; see `blindsight.client.connect`."""
     vault: Vault = _client().connect(
         address,
+        tls=tls,
         timeout_seconds=timeout_seconds,
         keepalive_seconds=keepalive_seconds,
         retry_seconds=retry_seconds,

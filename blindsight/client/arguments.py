@@ -10,6 +10,7 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import wraps
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, SupportsFloat, SupportsIndex, TypeVar
 
@@ -138,6 +139,13 @@ def _rows_of_metadata(what: str, value: Any) -> Any:
     )
 
 
+def _path(what: str, value: Any) -> Path:
+    path = str(value) if isinstance(value, Path) else text(what, value)
+    if "\0" in path:
+        raise InvalidArgument(f"{what} has a NUL in it, want a path")
+    return Path(path)
+
+
 def _optional(check: _Check) -> _Check:
     return lambda what, value: None if value is None else check(what, value)
 
@@ -154,6 +162,7 @@ CHECKS: MappingProxyType[str, _Check] = MappingProxyType(
         "alias": text,
         "request_id": _optional(text),
         "address": _optional(text),
+        "tls": _optional(_path),
         "remove": _keys,
         "status": _status,
         "set": _optional(_mapping),

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial, wraps
 from itertools import islice
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
@@ -91,7 +92,8 @@ class AsyncVault:
     It connects at its first call, or on entering its context.
 
     Args:
-        address, timeout_seconds, keepalive_seconds, retry_seconds, wait_seconds: as of `blindsight.connect`.
+        address, tls, timeout_seconds, keepalive_seconds, retry_seconds, wait_seconds: as of
+            `blindsight.connect`.
         calls_at_once: number of calls that are in progress at most; others wait.
     """
 
@@ -99,6 +101,7 @@ class AsyncVault:
         self,
         address: str | None = None,
         *,
+        tls: str | Path | None = None,
         timeout_seconds: float = 10.0,
         keepalive_seconds: float = KEEPALIVE_SECONDS,
         retry_seconds: float = RETRY_SECONDS,
@@ -110,6 +113,7 @@ class AsyncVault:
         self._connect = partial(
             connect,
             address,
+            tls=tls,
             timeout_seconds=timeout_seconds,
             keepalive_seconds=keepalive_seconds,
             retry_seconds=retry_seconds,

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,13 +20,16 @@ from blindsight.client.calls import Connection
 from blindsight.client.collection import UNARY_SECONDS, Collection
 from blindsight.errors import InvalidArgument, Unavailable
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
+from blindsight.runtime.addresses import is_loopback
 from blindsight.runtime.backoff import RETRY_SECONDS, Backoff
 from blindsight.runtime.channels import (
     KEEPALIVE_SECONDS,
     LEAST_KEEPALIVE_SECONDS,
     MOST_KEEPALIVE_SECONDS,
+    Options,
     client_options,
 )
+from blindsight.runtime.roles import Role
 from blindsight.runtime.transfer import MAX_ANSWER_BYTES
 from blindsight.wire.collections import CollectionInfo, CollectionRequest, Metric, Rollback, VaultStatus
 
@@ -48,7 +52,7 @@ if TYPE_CHECKING:
     from blindsight.wire.imports import ImportInfo
     from blindsight.wire.verify import Verification
 
-ADDRESS_VARIABLE = "BLINDSIGHT_ADDRESS"
+ADDRESS_VARIABLE, TLS_VARIABLE = "BLINDSIGHT_ADDRESS", "BLINDSIGHT_TLS"
 _NOT_READY = "not ready"
 _SERVICE = pb.DESCRIPTOR.services_by_name["KeyholderService"].full_name
 
@@ -57,6 +61,7 @@ _SERVICE = pb.DESCRIPTOR.services_by_name["KeyholderService"].full_name
 def connect(
     address: str | None = None,
     *,
+    tls: str | Path | None = None,
     timeout_seconds: float = 10.0,
     keepalive_seconds: float = KEEPALIVE_SECONDS,
     retry_seconds: float = RETRY_SECONDS,
@@ -67,6 +72,8 @@ def connect(
 
     Args:
         address: HOST:PORT; None: the variable BLINDSIGHT_ADDRESS, else 127.0.0.1:7420.
+        tls: folder of an owner's certificate (`ca.crt`, `tls.crt`, `tls.key`), by which the connection is
+            encrypted; None: the variable BLINDSIGHT_TLS, else it is not.  It is read now and not again.
         timeout_seconds: how long the keyholder may take to answer this check.
         keepalive_seconds: how long a connection may be silent, pings included, before it counts as lost and
             its calls raise Unavailable.  Long calls are not affected: the keyholder answers pings meanwhile.
@@ -77,6 +84,7 @@ def connect(
 
     Raises:
         InvalidArgument: if the address is not HOST:PORT, or the keepalive not between a second and a day.
+        CertificateError: if the certificate is not right, as when it has expired.
         Unavailable: if no keyholder answers at the address, or it is not ready.
     """
     target = address or os.environ.get(ADDRESS_VARIABLE) or blindsight.DEFAULT_ADDRESS
@@ -86,13 +94,24 @@ def connect(
             f"keepalive of {keepalive_seconds:g} seconds, want {LEAST_KEEPALIVE_SECONDS:g} to "
             f"{MOST_KEEPALIVE_SECONDS:g}"
         )
-    channel = grpc.insecure_channel(target, options=client_options(keepalive_seconds, MAX_ANSWER_BYTES))
+    folder = tls or os.environ.get(TLS_VARIABLE)
+    options = client_options(keepalive_seconds, MAX_ANSWER_BYTES)
+    channel = _channel(target, Path(folder) if folder else None, options)
     try:
         _wait_until_ready(channel, target, timeout_seconds, (retry_seconds, wait_seconds), away)
     except BaseException:
         channel.close()
         raise
     return Vault(Connection(channel, retry_seconds), target)
+
+
+def _channel(address: str, folder: Path | None, options: Options) -> grpc.Channel:
+    if folder is None:
+        return grpc.insecure_channel(address, options)
+    from blindsight.runtime.tls import Certificates, channel_credentials, channel_options
+
+    credentials = channel_credentials(Certificates(folder).current)
+    return grpc.secure_channel(address, credentials, [*options, *channel_options(Role.KEYHOLDER)])
 
 
 @checked
@@ -547,9 +566,10 @@ def _check_health(channel: grpc.Channel, address: str, timeout_seconds: float) -
     except grpc.RpcError as error:
         if error.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNIMPLEMENTED):
             raise Unavailable(f"the service at {address} is not a keyholder") from None
-        raise Unavailable(
-            f"no keyholder answers at {address}; start one with `blindsight up --data DIR`"
-        ) from None
+        start = "start one with `blindsight up --data DIR`"
+        shown = f"show it the certificate of an owner: {TLS_VARIABLE}=FOLDER"
+        wanted = start if is_loopback(address) else shown
+        raise Unavailable(f"no keyholder answers at {address}; {wanted}") from None
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
         raise Unavailable(
             f"the keyholder at {address} is not serving: it is starting or stopping", state=_NOT_READY

@@ -18,8 +18,10 @@ _CONNECT_SECONDS = 5.0
 _BEFORE_PING = 2 / 3
 # Servers close connections that ping more often than this: half the interval of the shortest setting.
 _LEAST_PING_SECONDS = LEAST_KEEPALIVE_SECONDS * _BEFORE_PING / 2
+# Calls that run when a connection gets so old end as they are, however long they take.
+_AGE_SECONDS = 3600.0
 
-Options = list[tuple[str, int]]
+Options = list[tuple[str, int | str]]
 
 
 def _sizes(receive_bytes: int, send_bytes: int) -> Options:
@@ -64,13 +66,15 @@ def client_options(
     ]
 
 
-def server_options(keepalive_seconds: float = KEEPALIVE_SECONDS) -> Options:
+def server_options(keepalive_seconds: float = KEEPALIVE_SECONDS, *, known: bool = False) -> Options:
     """Returns the options of a server.
 
     Args:
         keepalive_seconds: how long a client may be silent, pings included, before it counts as lost.
+        known: whether clients show certificates, which they must do again for new calls after an hour.
     """
     return [
+        *([("grpc.max_connection_age_ms", _milliseconds(_AGE_SECONDS))] if known else []),
         *_sizes(MAX_MESSAGE_BYTES, MAX_ANSWER_BYTES),
         *_keepalive(keepalive_seconds),
         # By default gRPC allows a ping every five minutes, and ends all calls at the third that is too early.

@@ -1,33 +1,43 @@
-"""Asks a service whether it is ready: `python -P -m blindsight.runtime.health HOST:PORT [liveness]`."""
+"""Asks a service whether it is ready.
+
+    python -P -m blindsight.runtime.health HOST:PORT [liveness] [--tls FOLDER]
+
+FOLDER is that of the service's own certificate.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from blindsight.errors import InvalidArgument, Unavailable
+from blindsight.errors import CertificateError, InvalidArgument, Unavailable
 from blindsight.runtime.channels import client_options
 from blindsight.runtime.leaving import leave
+from blindsight.runtime.tls import Certificates, channel_credentials, channel_options
 
 ANSWER_SECONDS = 5.0
 # Names of health checks.  Liveness: the process answers; if it does not, only a restart helps.
 # Readiness, which the empty name and the names of the proto services stand for too: it accepts work.
 LIVENESS, READINESS = "liveness", "readiness"
+_TLS = "--tls"
 
 
-def require_serving(address: str, name: str = READINESS) -> None:
+def require_serving(address: str, name: str = READINESS, tls: Path | None = None) -> None:
     """Checks that the service at HOST:PORT serves.
 
     Args:
         name: "readiness", "liveness", or the full name of a proto service.
+        tls: folder of the service's certificate, which is shown to it; None: unencrypted.
 
     Raises:
         Unavailable: if nothing answers within 5 seconds, or the service is not ready: it starts or stops.
+        CertificateError: see `Certificates`.
     """
-    with grpc.insecure_channel(address, options=client_options()) as channel:
+    with _channel(address, tls) as channel:
         try:
             check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]
             answer = check(health_pb2.HealthCheckRequest(service=name), timeout=ANSWER_SECONDS)
@@ -38,13 +48,26 @@ def require_serving(address: str, name: str = READINESS) -> None:
         raise Unavailable(f"{address} answers {status}, want SERVING")
 
 
+def _channel(address: str, tls: Path | None) -> grpc.Channel:
+    if tls is None:
+        return grpc.insecure_channel(address, options=client_options())
+    own = Certificates(tls).current
+    options = [*client_options(), *channel_options(own.role)]
+    return grpc.secure_channel(address, channel_credentials(own), options=options)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Returns the exit code: 0 if the service serves, 1 with one line on standard error if not."""
+    names, tls = list(arguments), None
     try:
-        if not 1 <= len(arguments) <= 2:
-            raise InvalidArgument(f"{len(arguments)} arguments, want HOST:PORT, and liveness or readiness")
-        require_serving(*arguments)
-    except (InvalidArgument, Unavailable) as error:
+        if names[-2:-1] == [_TLS]:
+            *names, _, folder = names
+            tls = Path(folder)
+        if not 1 <= len(names) <= 2 or _TLS in names:
+            wanted = f"HOST:PORT, liveness or readiness, and {_TLS} FOLDER"
+            raise InvalidArgument(f"{len(arguments)} arguments, want {wanted}")
+        require_serving(names[0], names[1] if len(names) > 1 else READINESS, tls)
+    except (InvalidArgument, Unavailable, CertificateError) as error:
         sys.stderr.write(f"blindsight health: {error}\n")
         return 1
     return 0

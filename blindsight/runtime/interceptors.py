@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 
 from blindsight.errors import BlindsightError, Busy, CutOff, Draining, InvalidArgument, Unavailable
 from blindsight.runtime import callers, logs, metrics, request_ids, status
+from blindsight.runtime.access import Access
 from blindsight.runtime.uploads import Upload, Uploads
 
 # When a caller cancels, gRPC first ends the stream of requests, and reports the cancellation at most this
@@ -28,13 +29,15 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
 
     Args:
         uploads: limits what calls are sent; None: the servicers do.
+        access: whether a caller may make a call; None: everybody may.
 
     Attributes:
         idle: event that is set while no call is running.
     """
 
-    def __init__(self, uploads: Uploads | None = None) -> None:
+    def __init__(self, uploads: Uploads | None = None, access: Access | None = None) -> None:
         self._uploads = uploads
+        self._access = access
         self.idle = asyncio.Event()
         self.idle.set()
         self._refusing = False
@@ -54,13 +57,16 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         for call in self._running:
             call.cut_off()
 
-    def begin(self, call: _Call) -> None:
+    def begin(self, call: _Call, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         """Registers a call.
 
         Raises:
+            PermissionDenied: if the caller may not make it.
             Draining: if new calls are refused.
             Busy: if too many are running.
         """
+        if self._access is not None:
+            self._access.require(method, context)
         if self._refusing:
             raise Draining("the service is stopping; call again when it is back")
         if len(self._running) >= MOST_CALLS:
@@ -163,8 +169,8 @@ class _Call:
         request_ids.current.set(self._request_id)
         callers.current.set(context.peer())
 
-    def _admit(self) -> None:
-        self._calls.begin(self)
+    def _admit(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        self._calls.begin(self, self._method, context)
         self._task = asyncio.current_task()
 
     def cut_off(self) -> None:
@@ -218,7 +224,7 @@ class _Call:
         async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             self._begin(context)
             try:
-                self._admit()
+                self._admit(context)
                 await self._read.admit(request)
                 response = await inner(self._read(request), context)
             except grpc.aio.AbortError:
@@ -244,7 +250,7 @@ class _Call:
         async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             self._begin(context)
             try:
-                self._admit()
+                self._admit(context)
                 async for response in inner(self._read(request), context):
                     yield response
             except grpc.aio.AbortError:

@@ -1,64 +1,65 @@
-"""Who may call which rpc of the untrusted services.
+"""Who may call which rpc, by the role in the caller's certificate.
 
-Nothing enforces it yet: there are no identities before there is TLS.  Until then the networks of a deployment
-decide who reaches a service at all.  Tests compare this table with the contracts, with docs/threat-model.md,
-and with what each service was seen to call.
+Tests compare this table with the contracts, with docs/threat-model.md, and with what each service was seen to
+call.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
 
+from blindsight.runtime.roles import Role
 
-class Caller(Enum):
-    """A service that calls others."""
-
-    KEYHOLDER = "keyholder"
-    WORKER = "worker"
-    EVALUATOR = "evaluator"
-
-
-_OWNER = frozenset({Caller.KEYHOLDER})
-_WRITERS = _OWNER | {Caller.WORKER}
-_READERS = _OWNER | {Caller.EVALUATOR}
+_KEYHOLDER = frozenset({Role.KEYHOLDER})
+_WRITERS = _KEYHOLDER | {Role.WORKER}
+_READERS = _KEYHOLDER | {Role.EVALUATOR}
 _ALL = _WRITERS | _READERS
+_OWNER = frozenset({Role.OWNER})
+_WORKER = frozenset({Role.WORKER})
 
 # By service and rpc.
-CALLERS: Mapping[str, Mapping[str, frozenset[Caller]]] = {
+CALLERS: Mapping[str, Mapping[str, frozenset[Role]]] = {
     "storage": {
-        "CreateCollection": _OWNER,
+        "CreateCollection": _KEYHOLDER,
         "GetCollection": _ALL,
         "ListCollections": _ALL,
-        "ReplaceConfig": _OWNER,
-        "DeleteCollection": _OWNER,
+        "ReplaceConfig": _KEYHOLDER,
+        "DeleteCollection": _KEYHOLDER,
         "TakeTurn": _WRITERS,
-        "TakeLease": _OWNER,
-        "RenewLease": _OWNER,
-        "ReleaseLease": _OWNER,
+        "TakeLease": _KEYHOLDER,
+        "RenewLease": _KEYHOLDER,
+        "ReleaseLease": _KEYHOLDER,
         "Append": _WRITERS,
         "ReadBatches": _READERS,
         "ReadSlots": _WRITERS,
         "GetItems": _WRITERS,
-        "ReadOriginal": _OWNER,
-        "ReadAttachments": _OWNER,
+        "ReadOriginal": _KEYHOLDER,
+        "ReadAttachments": _KEYHOLDER,
         "ReadPlanes": _READERS,
-        "DeleteItems": _OWNER,
-        "UpdateItems": _OWNER,
-        "TruncateCollection": _OWNER,
-        "GetStatus": _OWNER,
+        "DeleteItems": _KEYHOLDER,
+        "UpdateItems": _KEYHOLDER,
+        "TruncateCollection": _KEYHOLDER,
+        "GetStatus": _KEYHOLDER,
     },
     "evaluator": {
-        "Score": _OWNER,
-        "CompareAll": _OWNER,
-        "Combine": _OWNER,
-        "Transform": _OWNER,
-        "Difference": _OWNER,
-        "ScaleSpace": _OWNER,
-        "Prepare": _OWNER,
-        "DropCollection": _OWNER,
-        "GetStatus": _OWNER,
+        "Score": _KEYHOLDER,
+        "CompareAll": _KEYHOLDER,
+        "Combine": _KEYHOLDER,
+        "Transform": _KEYHOLDER,
+        "Difference": _KEYHOLDER,
+        "ScaleSpace": _KEYHOLDER,
+        "Prepare": _KEYHOLDER,
+        "DropCollection": _KEYHOLDER,
+        "GetStatus": _KEYHOLDER,
     },
+}
+
+# By the keyholder's services of the contract.
+OF_KEYHOLDER: Mapping[str, frozenset[Role]] = {
+    "KeyholderService": _OWNER,
+    "ImportService": _OWNER,
+    "ImagingService": _OWNER,
+    "WorkerService": _WORKER,
 }
 
 # What takes away something that was stored, or puts something else in its place.  An append does that only if
@@ -69,4 +70,12 @@ DESTRUCTIVE: Mapping[str, frozenset[str]] = {
     ),
     "evaluator": frozenset({"DropCollection"}),
 }
-CHANGES_ITEMS = _OWNER
+CHANGES_ITEMS = _KEYHOLDER
+
+
+def callers(method: str) -> frozenset[Role]:
+    """Returns who may call a method of gRPC, `/blindsight.SERVICE.v1.NAME/RPC`; nobody, if it is unknown."""
+    of, _, rpc = method.removeprefix("/").rpartition("/")
+    service, name = of.removeprefix("blindsight.").split(".")[0], of.rpartition(".")[2]
+    table = CALLERS.get(service, {})
+    return table.get(rpc, frozenset()) if service != "keyholder" else OF_KEYHOLDER.get(name, frozenset())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
+
+_ID = re.compile(r"spiffe://([a-z0-9._-]+)/([a-z]+)")
 
 
 class Role(StrEnum):
@@ -18,3 +21,11 @@ class Role(StrEnum):
 def spiffe_id(vault: str, role: Role) -> str:
     """Returns the URI of a role in a vault, as SPIFFE writes identities: `spiffe://VAULT/ROLE`."""
     return f"spiffe://{vault}/{role.value}"
+
+
+def role_of(uri: str) -> tuple[str, Role] | None:
+    """Returns the vault and role of such a URI; None for any other."""
+    found = _ID.fullmatch(uri)
+    if found is None or found[2] not in set(Role):
+        return None
+    return found[1], Role(found[2])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import grpc.aio
@@ -13,10 +13,13 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from blindsight.errors import InvalidArgument, Unavailable
 from blindsight.runtime import logs, reflection
+from blindsight.runtime.access import Access
+from blindsight.runtime.addresses import is_loopback
 from blindsight.runtime.channels import KEEPALIVE_SECONDS, server_options
 from blindsight.runtime.health import LIVENESS, READINESS
 from blindsight.runtime.interceptors import RequestInterceptor
 from blindsight.runtime.shutdown import Shutdown
+from blindsight.runtime.tls import Certificates
 from blindsight.runtime.uploads import Uploads
 
 # Time for refused calls and watchers of the health to get their answer before connections are closed.
@@ -34,15 +37,7 @@ def check_bind(address: str, *, insecure: bool, allowed_by: str = "insecure=True
     Raises:
         InvalidArgument: if the address has no port, or is not loopback and `insecure` is false.
     """
-    host, separator, port = address.rpartition(":")
-    if not separator or not port.isdigit():
-        raise InvalidArgument(f"address {address!r}, want HOST:PORT")
-    host = host.strip("[]")
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback and not insecure:
+    if not is_loopback(address) and not insecure:
         raise InvalidArgument(
             f"address {address!r} is not loopback and the connection is not encrypted; "
             f"bind 127.0.0.1, or accept the risk with {allowed_by}"
@@ -56,6 +51,21 @@ def _require_free(address: str) -> None:
     socket.create_server((host.strip("[]"), int(port)), family=family).close()
 
 
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """An address that a server listens at.
+
+    Attributes:
+        address: HOST:PORT; port 0 takes a free one.
+        tls: the server's certificate, and so callers need one, too; None: unencrypted.
+        insecure: whether it may be beyond loopback without that.
+    """
+
+    address: str
+    tls: Certificates | None = None
+    insecure: bool = False
+
+
 class Server:
     """One gRPC server process.
 
@@ -66,6 +76,7 @@ class Server:
         load: preparation before the service is ready, run while the server is already live.
         on_drain: called before waiting for running calls; ends those that would not end by themselves.
         uploads: limits what calls are sent; None: the servicers do.
+        access: whether a caller may make a call; None: everybody may.
     """
 
     def __init__(
@@ -76,35 +87,45 @@ class Server:
         load: Callable[[], Awaitable[None]] | None = None,
         on_drain: Callable[[], None] = lambda: None,
         uploads: Uploads | None = None,
+        access: Access | None = None,
     ) -> None:
         self._names = names
         self._load = load
         self._on_drain = on_drain
-        self._calls = RequestInterceptor(uploads)
-        self._server = grpc.aio.server(interceptors=[self._calls], options=server_options(keepalive_seconds))
+        self._calls = RequestInterceptor(uploads, access)
+        options = server_options(keepalive_seconds, known=access is not None)
+        self._server = grpc.aio.server(interceptors=[self._calls], options=options)
         self._health = health.aio.HealthServicer()
         register(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable((*names, health.SERVICE_NAME), self._server)
 
-    async def start(self, address: str, *, insecure: bool = False) -> str:
-        """Binds and starts to serve, live but not ready; returns the address with the port that was bound.
+    async def start(self, listeners: Sequence[Listener]) -> list[str]:
+        """Binds and starts to serve, live but not ready; returns the addresses with their ports.
 
         Raises:
             InvalidArgument: see `check_bind`.
-            Unavailable: if the address cannot be bound, such as when the port is taken.
+            Unavailable: if an address cannot be bound, such as when the port is taken.
         """
-        check_bind(address, insecure=insecure)
+        for one in listeners:
+            check_bind(one.address, insecure=one.insecure or one.tls is not None)
         await self._set_ready(ready=False)
         await self._health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
+        bound = [self._bind(one) for one in listeners]
+        await self._server.start()
+        return bound
+
+    def _bind(self, listener: Listener) -> str:
+        address = listener.address
         try:
             _require_free(address)
-            port = self._server.add_insecure_port(address)
+            if listener.tls is None:
+                port = self._server.add_insecure_port(address)
+            else:
+                port = self._server.add_secure_port(address, listener.tls.server_credentials())
         except (OSError, OverflowError, RuntimeError) as error:
             raise Unavailable(f"cannot bind {address}: is another process serving there?") from error
-        await self._server.start()
-        host = address.rpartition(":")[0]
-        return f"{host}:{port}"
+        return f"{address.rpartition(':')[0]}:{port}"
 
     async def _set_ready(self, *, ready: bool) -> None:
         answer = health_pb2.HealthCheckResponse

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import grpc.aio
 from prometheus_client import CollectorRegistry
 
-from blindsight.errors import BlindsightError
+from blindsight.errors import BlindsightError, CertificateError
 from blindsight.runtime import logs, metrics, signals
 from blindsight.runtime.server import Server, check_bind
 from blindsight.runtime.settings import ProcessSettings, ServiceSettings
@@ -52,10 +52,13 @@ def run(
         if settings.die_with_parent:
             signals.die_with_parent()
         logs.configure(name, level=settings.log_level)
+        _require_role(name, settings)
         if isinstance(settings, ServiceSettings):
-            allowed_by = f"BLINDSIGHT_{name.upper()}_INSECURE=true"
+            prefix = f"BLINDSIGHT_{name.upper()}"
+            allowed_by = f"{prefix}_INSECURE=true, or encrypt it: {prefix}_TLS=FOLDER"
             # Here too, to fail before the costly start.
-            check_bind(settings.address, insecure=settings.insecure, allowed_by=allowed_by)
+            for one in settings.listeners:
+                check_bind(one.address, insecure=one.insecure or one.tls is not None, allowed_by=allowed_by)
         metrics.serve(registry, settings)
         asyncio.run(work(settings))
     except BlindsightError as error:
@@ -64,6 +67,13 @@ def run(
         place = f"{error.filename}: " if error.filename else ""
         return _failed(name, f"{place}{error.strerror or error}")
     return 0
+
+
+def _require_role(name: str, settings: ProcessSettings) -> None:
+    """Checks that a service that has a certificate has its own."""
+    own = settings.certificates
+    if own is not None and own.current.role != name:
+        raise CertificateError(f"{settings.tls}: a certificate of role {own.current.role.value}, want {name}")
 
 
 def _forget_environment() -> None:
@@ -99,24 +109,26 @@ async def serve(
     """Serves until SIGTERM or SIGINT; running calls finish.
 
     Args:
-        settings: the address, and how long calls may take to finish.
+        settings: the addresses, who may call, and how long calls may take to finish.
         names, register, load, on_drain, uploads: see `Server`.
 
     Raises:
         InvalidArgument, Unavailable: see `Server.start`.
     """
-    server = Server(names, register, settings.keepalive_seconds, load, on_drain, uploads)
+    server = Server(names, register, settings.keepalive_seconds, load, on_drain, uploads, settings.access)
     shutdown = Shutdown(settings.drain_seconds)
-    announce("listening", await server.start(settings.address, insecure=settings.insecure))
+    announce("listening", *await server.start(settings.listeners))
     await server.run(shutdown)
 
 
-def announce(event: str, address: str = "") -> None:
+def announce(event: str, address: str = "", *others: str) -> None:
     """Tells the parent process that this one is ready for work: one line of JSON on standard output.
 
     Args:
         event: name of the event, which is logged too.
         address: address that it serves at; "" for a worker, which serves nothing.
+        others: more addresses that it serves at.
     """
-    print(json.dumps({"event": event, "address": address, "process_id": os.getpid()}), flush=True)
-    logs.get().info(event, address=address)
+    more = {"others": others} if others else {}
+    print(json.dumps({"event": event, "address": address, **more, "process_id": os.getpid()}), flush=True)
+    logs.get().info(event, address=address, **more)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -10,8 +11,13 @@ import pydantic
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from blindsight.errors import InvalidArgument
+from blindsight.runtime import logs
+from blindsight.runtime.access import Access
 from blindsight.runtime.backoff import RETRY_SECONDS
 from blindsight.runtime.channels import KEEPALIVE_SECONDS, LEAST_KEEPALIVE_SECONDS, MOST_KEEPALIVE_SECONDS
+from blindsight.runtime.peer import Connection
+from blindsight.runtime.server import Listener
+from blindsight.runtime.tls import Certificates
 
 SECRETS_DIR = "BLINDSIGHT_SECRETS_DIR"
 DRAIN_SECONDS = 10.0
@@ -36,6 +42,7 @@ class ProcessSettings(BaseSettings):
     Attributes:
         keepalive_seconds: a peer that is silent for so long, and answers no ping, is lost: calls to it fail.
         retry_seconds: how long a peer may be away, to restart, before calls of it fail.
+        tls: folder of `ca.crt`, `tls.crt` and `tls.key`, by which services know each other; None: no TLS.
         drain_seconds: after SIGTERM, for what has begun; what is not done then is cut off.
         metrics_port: where to serve /metrics; 0 for not at all.
         metrics_host: the address it is served at; in a container, 0.0.0.0 for the network of its own.
@@ -49,16 +56,30 @@ class ProcessSettings(BaseSettings):
         default=KEEPALIVE_SECONDS, ge=LEAST_KEEPALIVE_SECONDS, le=MOST_KEEPALIVE_SECONDS
     )
     retry_seconds: float = pydantic.Field(default=RETRY_SECONDS, ge=0, le=3600)
+    tls: Path | None = None
     drain_seconds: float = pydantic.Field(default=DRAIN_SECONDS, ge=0, le=3600)
     metrics_port: int = pydantic.Field(default=0, ge=0, le=65535)
     metrics_host: str = "127.0.0.1"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     die_with_parent: bool = False
 
+    @cached_property
+    def certificates(self) -> Certificates | None:
+        """This process's certificate, shown to its peers; None without `tls`.
+
+        Raises:
+            CertificateError: see `Certificates`.
+        """
+        if self.tls is None:
+            return None
+        return Certificates(
+            self.tls, lambda error: logs.get().warning("certificate_refused", reason=error.message)
+        )
+
     @property
-    def connection(self) -> tuple[float, float]:
-        """The keepalive and retry times of `Peer`, in seconds."""
-        return self.keepalive_seconds, self.retry_seconds
+    def connection(self) -> Connection:
+        """How to connect to other services."""
+        return Connection(self.keepalive_seconds, self.retry_seconds, self.certificates)
 
     @classmethod
     def described(cls) -> list[str]:
@@ -118,3 +139,14 @@ class ServiceSettings(ProcessSettings):
     address: str = "127.0.0.1:0"
     insecure: bool = False
     data: Path
+
+    @property
+    def listeners(self) -> list[Listener]:
+        """Where to serve; what a parent process is told is the first."""
+        return [Listener(self.address, self.certificates, self.insecure)]
+
+    @property
+    def access(self) -> Access | None:
+        """Whether a caller may make a call; None without `tls`: everybody may."""
+        own = self.certificates
+        return Access(own.current.vault) if own is not None else None

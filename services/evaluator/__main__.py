@@ -21,7 +21,7 @@ def main() -> int:
 
 
 async def _serve(settings: EvaluatorSettings) -> None:
-    storage = StorageClient(settings.storage_address, *settings.connection)
+    storage = StorageClient(settings.storage_address, settings.connection)
     try:
         async with running(settings, storage) as evaluator:
             register = partial(servicer.register, evaluator)

@@ -11,16 +11,14 @@ from blindsight.errors import BlindsightError, DataLoss
 from blindsight.packing.columns import collection_layout
 from blindsight.parameters import AdditiveSet, ParameterSet
 from blindsight.rpc.storage.v1 import storage_pb2, storage_pb2_grpc
-from blindsight.runtime.backoff import RETRY_SECONDS
-from blindsight.runtime.channels import KEEPALIVE_SECONDS
 from blindsight.runtime.pace import Pace
-from blindsight.runtime.peer import Peer, metadata
+from blindsight.runtime.peer import USUAL, Connection, Peer, metadata
+from blindsight.runtime.roles import Role
 from blindsight.runtime.transfer import Receiver, announced, answer_of, part_of, require_end
 from blindsight.wire.storage import LOG, BatchesRequest, LogPart, PieceHeader, PlanesHeader, StoredCollection
 from services.evaluator.batch_log import PlaneEvent, StoredPiece
 from services.evaluator.geometry import AdditiveRecord, AnyRecord, CollectionRecord
 
-_NAME = "storage"
 _ANSWER_SECONDS = 10.0
 _PAGE = 1000
 # Longest wait between two messages of a stream: storage may have to read a large block from a slow disk.
@@ -32,17 +30,15 @@ class StorageClient:
 
     Args:
         address: HOST:PORT.
-        keepalive_seconds, retry_seconds: see `Peer`.
+        connection: how to connect.
     """
 
     def __init__(
         self,
         address: str,
-        keepalive_seconds: float = KEEPALIVE_SECONDS,
-        retry_seconds: float = RETRY_SECONDS,
+        connection: Connection = USUAL,
     ) -> None:
-        self._peer = Peer(_NAME, address, keepalive_seconds, retry_seconds)
-        self._stub: Any = storage_pb2_grpc.StorageServiceStub(self._peer.channel)
+        self._peer = Peer(Role.STORAGE, address, storage_pb2_grpc.StorageServiceStub, connection)
 
     async def close(self) -> None:
         """Closes the connection."""
@@ -54,7 +50,7 @@ class StorageClient:
         token = ""
         while True:
             request = storage_pb2.ListCollectionsRequest(page_size=_PAGE, page_token=token)
-            answer = await self._call(self._stub.ListCollections, request)
+            answer = await self._call(self._peer.stub.ListCollections, request)
             for one in answer.collections:
                 with suppress(DataLoss):
                     found.append(_record(StoredCollection.from_message(one)))
@@ -68,7 +64,7 @@ class StorageClient:
     async def get_collection(self, collection_id: bytes) -> AnyRecord:
         """Returns a collection's record."""
         request = storage_pb2.GetCollectionRequest(collection_id=collection_id)
-        answer = await self._call(self._stub.GetCollection, request)
+        answer = await self._call(self._peer.stub.GetCollection, request)
         asked = replace(StoredCollection.from_message(answer.collection), collection_id=collection_id)
         return _record(asked)
 
@@ -79,7 +75,7 @@ class StorageClient:
         """Opens the log after a sequence; the call ends with the `async with` block."""
         request = BatchesRequest(collection_id, after_sequence).to_message()
         # Waits for the first message, since the call may be retried only until then.
-        call, rest, first = await self._peer.call(lambda: self._opened(self._stub.ReadBatches, request))
+        call, rest, first = await self._peer.call(lambda: self._opened(self._peer.stub.ReadBatches, request))
         try:
             yield _log_parts(_messages(self._peer, first, rest))
         finally:
@@ -91,7 +87,7 @@ class StorageClient:
     ) -> AsyncIterator[AsyncIterator[PlaneEvent]]:
         """Opens a photo's encrypted planes; the call ends with the `async with` block."""
         request = storage_pb2.ReadPlanesRequest(collection_id=record.collection_id, handle=handle)
-        call, rest, first = await self._peer.call(lambda: self._opened(self._stub.ReadPlanes, request))
+        call, rest, first = await self._peer.call(lambda: self._opened(self._peer.stub.ReadPlanes, request))
         try:
             yield _plane_events(_messages(self._peer, first, rest), record.parameters)
         finally:
@@ -99,11 +95,11 @@ class StorageClient:
 
     async def _opened(self, rpc: Any, request: Any) -> tuple[Any, AsyncIterator[Any], Any]:
         call = rpc(request, metadata=metadata())
-        messages = Pace(_NAME, _SILENCE_SECONDS).reading(call)
+        messages = Pace(Role.STORAGE, _SILENCE_SECONDS).reading(call)
         return call, messages, await anext(messages, None)
 
 
-async def _messages(peer: Peer, first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
+async def _messages(peer: Peer[Any], first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
     with peer.errors():
         if first is not None:
             yield first
@@ -113,14 +109,14 @@ async def _messages(peer: Peer, first: Any, rest: AsyncIterator[Any]) -> AsyncIt
 
 async def _log_parts(messages: AsyncIterator[Any]) -> AsyncIterator[LogPart]:
     async for message in messages:
-        with answer_of(_NAME):
+        with answer_of(Role.STORAGE):
             part = LOG.from_message(message)
         yield part
 
 
 async def _plane_events(messages: AsyncIterator[Any], parameters: ParameterSet) -> AsyncIterator[PlaneEvent]:
     """Yields the tiling, then its pieces; other sizes than the tiling's are refused, which bounds memory."""
-    with answer_of(_NAME):
+    with answer_of(Role.STORAGE):
         header = PlanesHeader.from_message(part_of(await anext(messages, None), "header"))
         tiling = header.planes.tiling(parameters)
         if header.size_bytes != tiling.size_bytes(parameters):

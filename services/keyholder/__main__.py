@@ -77,8 +77,8 @@ def _keyholder(settings: KeyholderSettings, opened: KeySet) -> Keyholder:
     lease = Lease(opened.key_id, holder_id(settings.data), settings.retry_seconds)
     return Keyholder(
         opened,
-        StorageClient(settings.storage_address, *settings.connection, fence=lease),
-        EvaluatorClient(settings.evaluator_address, *settings.connection),
+        StorageClient(settings.storage_address, settings.connection, fence=lease),
+        EvaluatorClient(settings.evaluator_address, settings.connection),
         settings.workers,
         settings.data,
         settings.combine_seconds,

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from blindsight.errors import InvalidArgument
+from blindsight.runtime.access import Access
+from blindsight.runtime.addresses import is_loopback
 from blindsight.runtime.host import cores, memory_limit_bytes
+from blindsight.runtime.roles import Role
+from blindsight.runtime.server import Listener
 from blindsight.runtime.settings import Address, ServiceSettings
 from blindsight.trusted.queue.settings import QueueSettings
 
@@ -17,6 +23,9 @@ class KeyholderSettings(ServiceSettings, QueueSettings):
 
     Attributes:
         storage_address, evaluator_address: the untrusted services, HOST:PORT.
+        worker_address: where workers are served, with TLS; "" for where users are. With `tls`, an address of
+            users on loopback is unencrypted, and whoever reaches it is the owner; another one is encrypted,
+            and wants the certificate of an owner.
         passphrase_file: opens the key file.
         create_keys: make a key file where there is none.
         combine_seconds: a weighted sum that would take longer, by an estimate, is refused.
@@ -30,6 +39,7 @@ class KeyholderSettings(ServiceSettings, QueueSettings):
 
     storage_address: Address
     evaluator_address: Address
+    worker_address: Address | Literal[""] = ""
     passphrase_file: Path
     create_keys: bool = False
     combine_seconds: float = Field(default=1800.0, gt=0)
@@ -37,6 +47,29 @@ class KeyholderSettings(ServiceSettings, QueueSettings):
     upload_bytes: int = Field(default_factory=lambda: memory_limit_bytes() // 4, ge=1 << 20)
     keep_jobs_days: float = Field(default=30.0, ge=0)
     workers: int = Field(default_factory=cores, ge=1)
+
+    @property
+    def listeners(self) -> list[Listener]:
+        """Where to serve users, and workers.
+
+        Raises:
+            InvalidArgument: if workers have an address of their own, and there is no certificate for it.
+        """
+        own = self.certificates
+        users = Listener(self.address, None if is_loopback(self.address) else own, self.insecure)
+        if not self.worker_address:
+            return [users]
+        if own is None:
+            raise InvalidArgument(
+                "setting BLINDSIGHT_KEYHOLDER_WORKER_ADDRESS, want BLINDSIGHT_KEYHOLDER_TLS, too"
+            )
+        return [users, Listener(self.worker_address, own)]
+
+    @property
+    def access(self) -> Access | None:
+        """Whether a caller may make a call; without a certificate it is the owner, who is on this machine."""
+        own = self.certificates
+        return Access(own.current.vault, plaintext=Role.OWNER) if own is not None else None
 
     @property
     def key_file(self) -> Path:

@@ -45,9 +45,9 @@ async def _work(settings: WorkerSettings) -> None:
 
 
 async def _take_from(queue: Queue, settings: WorkerSettings, keys: KeySet) -> None:
-    keyholder = KeyholderClient(settings.keyholder_address, WorkerAccess(keys), *settings.connection)
-    storage = StorageClient(settings.storage_address, *settings.connection, fence=keyholder.fence)
-    evaluator = EvaluatorClient(settings.evaluator_address, *settings.connection)
+    keyholder = KeyholderClient(settings.keyholder_address, WorkerAccess(keys), settings.connection)
+    storage = StorageClient(settings.storage_address, settings.connection, fence=keyholder.fence)
+    evaluator = EvaluatorClient(settings.evaluator_address, settings.connection)
     crypto = Crypto(keys, settings.processes, metrics.CRYPTO)
     try:
         shutdown = Shutdown(settings.drain_seconds)

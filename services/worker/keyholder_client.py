@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from blindsight.rpc.keyholder.v1 import workers_pb2 as pb
 from blindsight.rpc.keyholder.v1 import workers_pb2_grpc
-from blindsight.runtime.backoff import RETRY_SECONDS
-from blindsight.runtime.channels import KEEPALIVE_SECONDS
-from blindsight.runtime.peer import Peer, metadata
+from blindsight.runtime.peer import USUAL, Connection, Peer, metadata
+from blindsight.runtime.roles import Role
 from blindsight.trusted.clients import timeouts
 from blindsight.trusted.clients.fencing import Fence
 from blindsight.trusted.ingest.worker_token import WorkerAccess
@@ -35,7 +34,7 @@ class KeyholderClient:
     Args:
         address: HOST:PORT.
         access: proves that this worker has the keyholder's key set.
-        keepalive_seconds, retry_seconds: see `Peer`.
+        connection: how to connect.
 
     Attributes:
         fence: the fencing token that the keyholder told last.
@@ -45,11 +44,9 @@ class KeyholderClient:
         self,
         address: str,
         access: WorkerAccess,
-        keepalive_seconds: float = KEEPALIVE_SECONDS,
-        retry_seconds: float = RETRY_SECONDS,
+        connection: Connection = USUAL,
     ) -> None:
-        self._peer = Peer("keyholder", address, keepalive_seconds, retry_seconds)
-        self._stub = workers_pb2_grpc.WorkerServiceStub(self._peer.channel)
+        self._peer = Peer(Role.KEYHOLDER, address, workers_pb2_grpc.WorkerServiceStub, connection)
         self._access = access
         self.fence = Fence()
 
@@ -73,7 +70,7 @@ class KeyholderClient:
         given = (*metadata(), *self._access.metadata())
 
         async def attempt() -> pb.ReportItemsResponse:
-            answer = await self._stub.ReportItems(request, metadata=given, timeout=timeouts.CALL_SECONDS)
+            answer = await self._peer.stub.ReportItems(request, metadata=given, timeout=timeouts.CALL_SECONDS)
             self.fence.newest = int(answer.fencing_token)
             return answer
 
@@ -93,7 +90,7 @@ class KeyholderClient:
         given = (*metadata(), *self._access.metadata())
 
         async def attempt() -> int:
-            answer = await self._stub.NoteTrial(request, metadata=given, timeout=timeouts.CALL_SECONDS)
+            answer = await self._peer.stub.NoteTrial(request, metadata=given, timeout=timeouts.CALL_SECONDS)
             return int(answer.deaths)
 
         return await self._peer.call(attempt)

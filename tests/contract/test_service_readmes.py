@@ -47,7 +47,7 @@ def written(default: Any) -> str:
         return str(default).lower()
     if isinstance(default, int | float) and default >= 1 << 20:
         return f"{default >> 30} GiB" if default % (1 << 30) == 0 else f"{default / (1 << 20):g} MiB"
-    return f"{default:g}" if isinstance(default, float) else str(default) or "none"
+    return f"{default:g}" if isinstance(default, float) else "none" if default in ("", None) else str(default)
 
 
 @pytest.mark.parametrize("service", SETTINGS)

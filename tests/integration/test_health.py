@@ -52,7 +52,10 @@ def test_what_answers_without_serving_is_not_healthy() -> None:
         code, line = health(address)
     assert code == 1
     assert line.startswith(f"blindsight health: {address} does not answer")
-    assert health() == (1, "blindsight health: 0 arguments, want HOST:PORT, and liveness or readiness")
+    assert health() == (
+        1,
+        "blindsight health: 0 arguments, want HOST:PORT, liveness or readiness, and --tls FOLDER",
+    )
 
 
 def catches_sigterm(process: subprocess.Popen[str]) -> bool:

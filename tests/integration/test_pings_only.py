@@ -16,6 +16,7 @@ from blindsight.errors import Unavailable
 from blindsight.packing.segments import Placement, Region
 from blindsight.parameters import PARAMETER_SETS
 from blindsight.runtime.pace import Pace
+from blindsight.runtime.peer import Connection
 from blindsight.trusted.clients import EvaluatorClient, StorageClient, timeouts
 from blindsight.trusted.slots import Segment, SlotMap, handles_from_bytes
 from blindsight.wire.planes import StoredPlanes
@@ -108,7 +109,7 @@ def test_every_call_is_tried() -> None:
 
 @pytest.mark.parametrize("name", OF_STORAGE)
 async def test_a_call_to_a_storage_that_does_nothing_ends(deaf: str, name: str) -> None:
-    client = StorageClient(deaf, retry_seconds=0.1)
+    client = StorageClient(deaf, Connection(retry_seconds=0.1))
     started = time.monotonic()
     with pytest.raises(Unavailable, match="storage"):
         await OF_STORAGE[name](client)
@@ -118,7 +119,7 @@ async def test_a_call_to_a_storage_that_does_nothing_ends(deaf: str, name: str) 
 
 @pytest.mark.parametrize("name", OF_THE_EVALUATOR)
 async def test_a_call_to_an_evaluator_that_does_nothing_ends(deaf: str, name: str) -> None:
-    client = EvaluatorClient(deaf, retry_seconds=0.1)
+    client = EvaluatorClient(deaf, Connection(retry_seconds=0.1))
     with pytest.raises(Unavailable, match="evaluator"):
         await OF_THE_EVALUATOR[name](client)
     await client.close()

@@ -14,8 +14,11 @@ from support.relay import Call, Relay
 
 import blindsight
 from blindsight.client import Photo
-from blindsight.runtime.policy import CALLERS, CHANGES_ITEMS, DESTRUCTIVE, Caller
+from blindsight.rpc.keyholder.v1 import imaging_pb2, imports_pb2, keyholder_pb2, workers_pb2
+from blindsight.runtime.policy import CALLERS, CHANGES_ITEMS, DESTRUCTIVE, OF_KEYHOLDER
+from blindsight.runtime.roles import Role
 
+OF_THE_KEYHOLDER = (keyholder_pb2, imports_pb2, imaging_pb2, workers_pb2)
 PAGE = (Path(__file__).parents[2] / "docs" / "threat-model.md").read_text()
 ROW = re.compile(r"^\| `(\w+)\.(\w+)` \| ([^|]*) \| ([^|]*) \|$", re.MULTILINE)
 WORDS = (
@@ -42,6 +45,14 @@ def test_the_table_has_every_rpc_of_the_contracts_and_no_other() -> None:
     assert {(service, rpc) for service, table in CALLERS.items() for rpc in table} == rpcs()
 
 
+def test_the_table_has_every_service_of_the_keyholder_and_no_other() -> None:
+    assert OF_KEYHOLDER.keys() == {
+        name for contract in OF_THE_KEYHOLDER for name in contract.DESCRIPTOR.services_by_name
+    }
+    assert OF_KEYHOLDER["WorkerService"] == {Role.WORKER}
+    assert {one for name, one in OF_KEYHOLDER.items() if name != "WorkerService"} == {frozenset({Role.OWNER})}
+
+
 def test_the_page_says_what_the_table_says() -> None:
     section = PAGE.partition("\n## Who may call what\n")[2].partition("\n## ")[0]
     said = {(service, rpc): (callers, does) for service, rpc, callers, does in ROW.findall(section)}
@@ -54,12 +65,12 @@ def test_the_page_says_what_the_table_says() -> None:
 def test_what_destroys_is_the_keyholders_alone() -> None:
     for service, named in DESTRUCTIVE.items():
         assert named == {rpc for rpc in CALLERS[service] if rpc.startswith(WORDS)}
-        assert all(CALLERS[service][rpc] == {Caller.KEYHOLDER} for rpc in named)
-    assert {Caller.KEYHOLDER} == CHANGES_ITEMS
+        assert all(CALLERS[service][rpc] == {Role.KEYHOLDER} for rpc in named)
+    assert {Role.KEYHOLDER} == CHANGES_ITEMS
 
 
 @pytest.fixture(scope="module")
-def called(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[Caller, str], list[Call]]]:
+def called(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[Role, str], list[Call]]]:
     """What each service called, by caller and called, while an owner did this and that."""
     relays: dict[tuple[str, str], Relay] = {}
 
@@ -90,7 +101,7 @@ def called(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[Call
             vault.delete_collection("album")
         services.stop_workers()
         yield {
-            (Caller(client), server): [call for call in relay.calls if call.method in METHODS]
+            (Role(client), server): [call for call in relay.calls if call.method in METHODS]
             for (client, server), relay in relays.items()
         }
     finally:
@@ -100,7 +111,7 @@ def called(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[Call
 
 
 def test_every_service_calls_what_the_table_lets_it_and_nothing_else(
-    called: dict[tuple[Caller, str], list[Call]],
+    called: dict[tuple[Role, str], list[Call]],
 ) -> None:
     for (caller, server), calls in called.items():
         names = {call.method.rpartition("/")[2] for call in calls}
@@ -111,7 +122,7 @@ def test_every_service_calls_what_the_table_lets_it_and_nothing_else(
 
 
 def test_no_worker_retires_a_segment_or_replaces_an_item(
-    called: dict[tuple[Caller, str], list[Call]],
+    called: dict[tuple[Role, str], list[Call]],
 ) -> None:
     changing = {
         (flag, caller)

@@ -53,7 +53,8 @@ class BulkServices(Services):
         return {
             "key_file": str(Path(keyholder["data"]) / KEY_FILE_NAME),
             "passphrase_file": keyholder["passphrase_file"],
-            "keyholder_address": self.address("keyholder"),
+            "keyholder_address": self["keyholder"].environment.get("worker_address", self.address()),
+            **self.tls("worker"),
             "storage_address": self.address("storage"),
             "evaluator_address": self.address("evaluator"),
             "processes": "1",

@@ -18,8 +18,10 @@ from unittest.mock import patch
 
 import psutil
 
+from blindsight.runtime.roles import Role
 from blindsight.trusted.keyring import keyfile, passphrase
 from services.keyholder.settings import KEY_FILE_NAME
+from support.certificates import Issuer
 from support.forked import Forked
 from support.keysets import shared_key_set
 from support.ports import free_ports
@@ -168,6 +170,7 @@ class Services:
         own_keys: the keyholder makes its keys itself, as at the first start of a vault.
         pool_size: worker processes of keyholder and evaluator each; most of a start is theirs.
         log: where all of them log; None: each in a file of its own.
+        certificates: they know each other by certificates of this; None: they do not.
     """
 
     folder: Path
@@ -179,6 +182,7 @@ class Services:
     own_keys: bool = False
     pool_size: int = 1
     log: Path | None = None
+    certificates: Issuer | None = None
 
     def start(self) -> Self:
         """Starts all three, in the order in which they need each other."""
@@ -216,10 +220,17 @@ class Services:
     def _start(self, name: str, environment: dict[str, str]) -> None:
         data = self.folder / name
         workers = {} if name == "storage" else {"workers": str(self.pool_size)}
-        own = {"data": str(data), **workers, **environment, **self.settings.get(name, {})}
+        own = {"data": str(data), **workers, **self.tls(name), **environment, **self.settings.get(name, {})}
         log, within = self.log or self.folder / f"{name}.log", self.within.get(name, ())
         self.processes[name] = Process(name, own, log, extra=self.extra, within=within)
         self.processes[name].start()
+
+    def tls(self, name: str) -> dict[str, str]:
+        """Settings by which a service has its certificate."""
+        if self.certificates is None:
+            return {}
+        workers = {"worker_address": f"127.0.0.1:{free_ports(1)[0]}"} if name == "keyholder" else {}
+        return {"tls": str(self.certificates.of(Role(name))), **workers}
 
     def address(self, name: str = "keyholder") -> str:
         """Where a service listens."""

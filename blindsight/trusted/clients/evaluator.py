@@ -18,10 +18,9 @@ from blindsight.packing.scale_space import ScaleImage
 from blindsight.packing.segments import Region
 from blindsight.rpc.evaluator.v1 import evaluator_pb2, evaluator_pb2_grpc
 from blindsight.runtime import transfer
-from blindsight.runtime.backoff import RETRY_SECONDS
-from blindsight.runtime.channels import KEEPALIVE_SECONDS
 from blindsight.runtime.pace import Pace
-from blindsight.runtime.peer import Peer, open_call
+from blindsight.runtime.peer import USUAL, Connection, Peer, open_call
+from blindsight.runtime.roles import Role
 from blindsight.trusted.clients import timeouts
 from blindsight.trusted.clients.naming import renamed
 from blindsight.trusted.clients.planes import Blocks, Feed
@@ -72,17 +71,15 @@ class EvaluatorClient:
 
     Args:
         address: HOST:PORT.
-        keepalive_seconds, retry_seconds: see `Peer`.
+        connection: how to connect.
     """
 
     def __init__(
         self,
         address: str,
-        keepalive_seconds: float = KEEPALIVE_SECONDS,
-        retry_seconds: float = RETRY_SECONDS,
+        connection: Connection = USUAL,
     ) -> None:
-        self._peer = Peer("evaluator", address, keepalive_seconds, retry_seconds)
-        self._stub = evaluator_pb2_grpc.EvaluatorServiceStub(self._peer.channel)
+        self._peer = Peer(Role.EVALUATOR, address, evaluator_pb2_grpc.EvaluatorServiceStub, connection)
 
     async def call(self, attempt: Callable[[], Awaitable[_Result]]) -> _Result:
         """Runs work that reads answers of `score`, again from its start if the connection is lost.
@@ -117,7 +114,7 @@ class EvaluatorClient:
             for chunk in transfer.joined_chunks(parts):
                 yield SCORE_REQUEST.to_message(chunk)
 
-        with self._exchange(self._stub.Score, requests()) as messages:
+        with self._exchange(self._peer.stub.Score, requests()) as messages:
             first = await anext(messages, None)
             while first is not None and first.WhichOneof("part") == "progress":
                 yield Progress.from_message(first.progress)
@@ -150,7 +147,7 @@ class EvaluatorClient:
 
         came: set[tuple[int, int]] = set()
         async for trying in self._peer.attempts():
-            with trying, self._exchange(self._stub.CompareAll, requests()) as messages:
+            with trying, self._exchange(self._peer.stub.CompareAll, requests()) as messages:
                 again: set[tuple[int, int]] = set()
                 async for got in _until_summary(messages, COMPARE_ALL):
                     if isinstance(got, CompareAllSummary):
@@ -188,7 +185,7 @@ class EvaluatorClient:
 
         came = 0
         async for trying in self._peer.attempts():
-            with trying, self._exchange(self._stub.Combine, requests()) as messages:
+            with trying, self._exchange(self._peer.stub.Combine, requests()) as messages:
                 position = 0
                 plan = CombinePlan.from_message(transfer.part_of(await anext(messages, None), "header"))
                 while position < plan.size_bytes:
@@ -222,7 +219,7 @@ class EvaluatorClient:
             async for tiles in feed.tiles(blocks):
                 yield TRANSFORM_REQUEST.to_message(tiles)
 
-        async for part in self._planes(self._stub.Transform, requests, TRANSFORM):
+        async for part in self._planes(self._peer.stub.Transform, requests, TRANSFORM):
             yield part
 
     async def scale_space(
@@ -240,7 +237,7 @@ class EvaluatorClient:
             async for tiles in feed.tiles(blocks):
                 yield SCALE_SPACE_REQUEST.to_message(tiles)
 
-        async for part in self._planes(self._stub.ScaleSpace, requests, SCALE_SPACE):
+        async for part in self._planes(self._peer.stub.ScaleSpace, requests, SCALE_SPACE):
             yield part
 
     async def difference(
@@ -269,7 +266,7 @@ class EvaluatorClient:
                 if tiles is None and other is None:
                     return
 
-        async for part in self._planes(self._stub.Difference, requests, DIFFERENCE):
+        async for part in self._planes(self._peer.stub.Difference, requests, DIFFERENCE):
             yield part
 
     async def _planes(
@@ -314,7 +311,7 @@ class EvaluatorClient:
         request = evaluator_pb2.PrepareRequest(collection_id=collection_id)
 
         async def attempt() -> None:
-            with open_call(self._stub.Prepare(request, metadata=renamed("evaluator"))) as call:
+            with open_call(self._peer.stub.Prepare(request, metadata=renamed("evaluator"))) as call:
                 done = total = 0
                 async for message in self._pace().reading(call):
                     progress = Progress.from_message(message)
@@ -328,7 +325,7 @@ class EvaluatorClient:
         """Makes the evaluator forget a collection."""
         request = evaluator_pb2.DropCollectionRequest(collection_id=collection_id)
         with self._peer.errors():
-            await self._stub.DropCollection(
+            await self._peer.stub.DropCollection(
                 request, metadata=renamed("evaluator"), timeout=timeouts.CALL_SECONDS
             )
 
@@ -336,7 +333,7 @@ class EvaluatorClient:
         """Returns the evaluator's version, counts and sizes."""
         request = evaluator_pb2.GetStatusRequest()
         with self._peer.errors():
-            answer = await self._stub.GetStatus(
+            answer = await self._peer.stub.GetStatus(
                 request, metadata=renamed("evaluator"), timeout=timeouts.STATUS_SECONDS
             )
         said = EvaluatorStatus.from_message(answer)

@@ -16,10 +16,9 @@ from blindsight.packing.segments import Placement, Region, SegmentId
 from blindsight.parameters import ParameterSet
 from blindsight.rpc.storage.v1 import storage_pb2, storage_pb2_grpc
 from blindsight.runtime import transfer
-from blindsight.runtime.backoff import RETRY_SECONDS
-from blindsight.runtime.channels import KEEPALIVE_SECONDS
 from blindsight.runtime.pace import Pace
-from blindsight.runtime.peer import Peer, open_call
+from blindsight.runtime.peer import USUAL, Connection, Peer, open_call
+from blindsight.runtime.roles import Role
 from blindsight.trusted.clients import timeouts
 from blindsight.trusted.clients.appends import AppendParts, EncryptPlanes
 from blindsight.trusted.clients.fencing import FENCED, Fence
@@ -80,7 +79,7 @@ class StorageClient:
 
     Args:
         address: HOST:PORT.
-        keepalive_seconds, retry_seconds: see `Peer`.
+        connection: how to connect.
         fence: gives the fencing tokens of writes; None: there is no lease.
 
     Attributes:
@@ -90,13 +89,11 @@ class StorageClient:
     def __init__(
         self,
         address: str,
-        keepalive_seconds: float = KEEPALIVE_SECONDS,
-        retry_seconds: float = RETRY_SECONDS,
+        connection: Connection = USUAL,
         fence: Fence | None = None,
     ) -> None:
         self.fence = fence or Fence()
-        self._peer = Peer("storage", address, keepalive_seconds, retry_seconds)
-        self._stub = storage_pb2_grpc.StorageServiceStub(self._peer.channel)
+        self._peer = Peer(Role.STORAGE, address, storage_pb2_grpc.StorageServiceStub, connection)
 
     async def _call(
         self, rpc: Callable[..., Awaitable[Any]], request: Any, seconds: float = timeouts.CALL_SECONDS
@@ -127,13 +124,13 @@ class StorageClient:
             Fenced: if another keyholder has taken over, as all methods that write.
         """
         request = storage_pb2.CreateCollectionRequest(collection=collection.to_message())
-        answer = await self._write(self._stub.CreateCollection, request)
+        answer = await self._write(self._peer.stub.CreateCollection, request)
         return wire.StoredCollection.from_message(answer.collection)
 
     async def get_collection(self, collection_id: bytes) -> wire.StoredCollection:
         """Returns one collection's current record."""
         request = storage_pb2.GetCollectionRequest(collection_id=collection_id)
-        answer = await self._call(self._stub.GetCollection, request)
+        answer = await self._call(self._peer.stub.GetCollection, request)
         return replace(wire.StoredCollection.from_message(answer.collection), collection_id=collection_id)
 
     async def list_collections(self) -> list[wire.StoredCollection]:
@@ -142,7 +139,7 @@ class StorageClient:
         token = ""
         while True:
             request = storage_pb2.ListCollectionsRequest(page_size=PAGE, page_token=token)
-            answer = await self._call(self._stub.ListCollections, request)
+            answer = await self._call(self._peer.stub.ListCollections, request)
             found += map(wire.StoredCollection.from_message, answer.collections)
             token = answer.next_page_token
             if not token:
@@ -161,7 +158,7 @@ class StorageClient:
             AlreadyExists: if another collection has the name tag.
         """
         request = wire.Settings(collection_id, name_tag, sealed_config, link).to_message()
-        _require_taken(await self._write(self._stub.ReplaceConfig, request), link)
+        _require_taken(await self._write(self._peer.stub.ReplaceConfig, request), link)
 
     async def truncate_collection(self, collection_id: bytes, link: wire.Link) -> None:
         """Removes all items of a collection.
@@ -173,7 +170,7 @@ class StorageClient:
             Conflict: if the collection is not in the state before the link.
         """
         request = wire.Truncation(collection_id, link).to_message()
-        answer = await self._write(self._stub.TruncateCollection, request, timeouts.DELETE_SECONDS)
+        answer = await self._write(self._peer.stub.TruncateCollection, request, timeouts.DELETE_SECONDS)
         _require_taken(answer, link)
 
     async def delete_collection(self, collection_id: bytes) -> None:
@@ -186,7 +183,7 @@ class StorageClient:
         async def attempt() -> None:
             nonlocal tries
             tries += 1
-            await self._stub.DeleteCollection(
+            await self._peer.stub.DeleteCollection(
                 request, metadata=renamed("storage"), timeout=timeouts.DELETE_SECONDS
             )
 
@@ -207,7 +204,7 @@ class StorageClient:
             NotFound: if the collection does not exist.
         """
         request = storage_pb2.TakeTurnRequest(collection_id=collection_id, batch_id=batch_id)
-        answer = await self._call(self._stub.TakeTurn, request)
+        answer = await self._call(self._peer.stub.TakeTurn, request)
         return int(answer.sequence)
 
     async def append(
@@ -252,7 +249,7 @@ class StorageClient:
         async def attempt() -> storage_pb2.AppendResponse:
             parts = AppendParts(header, blocks, items, encrypt_planes)
             pace = _pace()
-            parts.call = self._stub.Append(pace.sending(parts.stream()), metadata=renamed("storage"))
+            parts.call = self._peer.stub.Append(pace.sending(parts.stream()), metadata=renamed("storage"))
             try:
                 answer: storage_pb2.AppendResponse = await pace.wait(parts.call)
             except asyncio.CancelledError:
@@ -286,7 +283,7 @@ class StorageClient:
         request = wire.BatchesRequest(collection_id, only_segments=tuple(keys)).to_message()
         blocks: dict[SegmentId, list[tuple[Placement, bytes]]] = {key: [] for key in keys}
         sent: dict[SegmentId, list[wire.SlotBatch]] = {key: [] for key in keys}
-        with _opened(self._stub.ReadBatches(request, metadata=renamed("storage"))) as messages:
+        with _opened(self._peer.stub.ReadBatches(request, metadata=renamed("storage"))) as messages:
             log = wire.LogHeader.from_message(transfer.part_of(await anext(messages, None), "log"))
             if log.sequence != slots.sequence:
                 raise Conflict("the collection was written to while its segments were read; try again")
@@ -336,7 +333,7 @@ class StorageClient:
     ) -> None:
         request = wire.BatchesRequest(collection_id, intact.after, (key,)).to_message()
         written = slots.segments[key].by_slot
-        with _opened(self._stub.ReadBatches(request, metadata=renamed("storage"))) as messages:
+        with _opened(self._peer.stub.ReadBatches(request, metadata=renamed("storage"))) as messages:
             log = wire.LogHeader.from_message(transfer.part_of(await anext(messages, None), "log"))
             if (log.sequence, log.chain) != (slots.sequence, slots.chain):
                 raise Conflict("the collection was written to while its segments were read; try again")
@@ -362,7 +359,7 @@ class StorageClient:
         request = wire.BatchesRequest(collection_id, after_sequence).to_message()
 
         async def attempt() -> _Result:
-            with _opened(self._stub.ReadBatches(request, metadata=renamed("storage"))) as messages:
+            with _opened(self._peer.stub.ReadBatches(request, metadata=renamed("storage"))) as messages:
                 log = wire.LogHeader.from_message(transfer.part_of(await anext(messages, None), "log"))
                 batches = (
                     LoggedBatch(header.sequence, _place(header), block, header.block_sha256)
@@ -385,7 +382,7 @@ class StorageClient:
         segments: dict[SegmentId, Segment] = {}
         links: list[wire.Link] = []
         first: wire.SlotPage | None = None
-        with _opened(self._stub.ReadSlots(request, metadata=renamed("storage"))) as messages:
+        with _opened(self._peer.stub.ReadSlots(request, metadata=renamed("storage"))) as messages:
             async for message in messages:
                 page = wire.SlotPage.from_message(message)
                 first = first or page
@@ -417,7 +414,7 @@ class StorageClient:
         """Reads items, half of them at a time if their metadata takes more than a message."""
         request = storage_pb2.GetItemsRequest(collection_id=collection_id, handles=handles)
         try:
-            answer = await self._call(self._stub.GetItems, request)
+            answer = await self._call(self._peer.stub.GetItems, request)
         except ResourceExhausted:
             middle = len(handles) // 2
             if not middle:
@@ -437,7 +434,7 @@ class StorageClient:
 
     async def _read_original(self, collection_id: bytes, handle: bytes) -> bytes:
         request = storage_pb2.ReadOriginalRequest(collection_id=collection_id, handle=handle)
-        with _opened(self._stub.ReadOriginal(request, metadata=renamed("storage"))) as messages:
+        with _opened(self._peer.stub.ReadOriginal(request, metadata=renamed("storage"))) as messages:
             header = wire.OriginalHeader.from_message(transfer.part_of(await anext(messages, None), "header"))
             receiver = transfer.Receiver(
                 header.size_bytes, header.sha256, limit_bytes=_MAX_ORIGINAL_BYTES, what="an original"
@@ -458,7 +455,7 @@ class StorageClient:
         asked = _in_no_order(handles)
         request = storage_pb2.ReadAttachmentsRequest(collection_id=collection_id, handles=asked)
         found: dict[bytes, bytes] = {}
-        with _opened(self._stub.ReadAttachments(request, metadata=renamed("storage"))) as messages:
+        with _opened(self._peer.stub.ReadAttachments(request, metadata=renamed("storage"))) as messages:
             async for message in messages:
                 header = wire.AttachmentHeader.from_message(transfer.part_of(message, "header"))
                 if header.handle not in handles or header.handle in found:
@@ -494,7 +491,7 @@ class StorageClient:
         self, collection_id: bytes, handle: bytes, parameters: ParameterSet
     ) -> AsyncGenerator[SealedLayout | bytes, None]:
         request = storage_pb2.ReadPlanesRequest(collection_id=collection_id, handle=handle)
-        with _opened(self._stub.ReadPlanes(request, metadata=renamed("storage"))) as messages:
+        with _opened(self._peer.stub.ReadPlanes(request, metadata=renamed("storage"))) as messages:
             header = wire.PlanesHeader.from_message(transfer.part_of(await anext(messages, None), "header"))
             layout = _plane_layout(header.planes, parameters)
             if header.size_bytes != layout.size_bytes(parameters):
@@ -516,7 +513,7 @@ class StorageClient:
             Conflict: if the collection is not in the state before the link.
         """
         request = wire.Deletion(collection_id, tuple(_in_no_order(handles)), link).to_message()
-        await self._write(self._stub.DeleteItems, request)
+        await self._write(self._peer.stub.DeleteItems, request)
 
     async def update_items(
         self, collection_id: bytes, items: Sequence[wire.ItemUpdate], link: wire.Link
@@ -531,7 +528,7 @@ class StorageClient:
         """
         ordered = tuple(sorted(items, key=lambda item: item.handle))
         request = wire.Update(collection_id, ordered, link).to_message()
-        _require_taken(await self._write(self._stub.UpdateItems, request), link)
+        _require_taken(await self._write(self._peer.stub.UpdateItems, request), link)
 
     async def take_lease(self, key_id: bytes, holder_id: bytes) -> wire.Lease:
         """Takes the lease of a key set; asks once, as the methods below.
@@ -540,7 +537,7 @@ class StorageClient:
             the lease, or for how long another keyholder has it.
         """
         request = storage_pb2.TakeLeaseRequest(key_id=key_id, holder_id=holder_id)
-        return wire.Lease.from_message(await self._once(self._stub.TakeLease, request))
+        return wire.Lease.from_message(await self._once(self._peer.stub.TakeLease, request))
 
     async def renew_lease(self, key_id: bytes, holder_id: bytes, token: int) -> int:
         """Renews a lease; returns how many milliseconds it lasts.
@@ -550,12 +547,12 @@ class StorageClient:
         """
         request = storage_pb2.RenewLeaseRequest(key_id=key_id, holder_id=holder_id, fencing_token=token)
         with self._fenced():
-            return int((await self._once(self._stub.RenewLease, request)).lease_milliseconds)
+            return int((await self._once(self._peer.stub.RenewLease, request)).lease_milliseconds)
 
     async def release_lease(self, key_id: bytes, token: int) -> None:
         """Gives a lease back."""
         await self._once(
-            self._stub.ReleaseLease, storage_pb2.ReleaseLeaseRequest(key_id=key_id, fencing_token=token)
+            self._peer.stub.ReleaseLease, storage_pb2.ReleaseLeaseRequest(key_id=key_id, fencing_token=token)
         )
 
     async def _once(self, rpc: Callable[..., Awaitable[Any]], request: Any) -> Any:
@@ -565,7 +562,7 @@ class StorageClient:
 
     async def status(self) -> PeerStatus:
         """Returns storage's version, counts and sizes."""
-        answer = await self._once(self._stub.GetStatus, storage_pb2.GetStatusRequest())
+        answer = await self._once(self._peer.stub.GetStatus, storage_pb2.GetStatusRequest())
         said = wire.StorageStatus.from_message(answer)
         return PeerStatus(said.version, said.collections, said.items, said.disk_bytes, said.memory_bytes)
 

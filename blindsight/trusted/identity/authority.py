@@ -27,8 +27,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from blindsight.errors import AlreadyExists, CertificateError, InvalidArgument
 from blindsight.runtime.folder_lock import LOCK_NAME, locked
 from blindsight.runtime.roles import Role, spiffe_id
+from blindsight.runtime.tls import AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE
 from blindsight.trusted.identity import files
-from blindsight.trusted.identity.files import AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE
 from blindsight.trusted.keyring.shield import raise_shield
 
 MOST_DAYS = 825

@@ -17,8 +17,6 @@ from cryptography.hazmat.primitives.serialization import (
 
 from blindsight.errors import CertificateError
 
-# In the folder of whoever a certificate is of: the names in a Secret that cert-manager fills.
-AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE = "ca.crt", "tls.crt", "tls.key"
 _PUBLIC, _PRIVATE = 0o644, 0o600
 _FOR_OTHERS = 0o077
 
