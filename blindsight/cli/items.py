@@ -126,7 +126,7 @@ def delete(
         output.document({"deleted": deletion.deleted, "unknown_ids": list(deletion.unknown_ids)})
     else:
         output.answer(f"Deleted {deletion.deleted:,}.")
-    output.require_known(deletion.unknown_ids)
+    output.require_known(deletion.unknown_ids, name)
 
 
 def _confirm(collection: Collection, ids: list[str] | None, where: str | None, *, yes: bool) -> None:

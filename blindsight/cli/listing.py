@@ -158,7 +158,7 @@ def set_metadata(
         output.document(asdict(done))
     else:
         output.answer(f"Changed {output.count(done.updated, 'item')}.")
-    output.require_known(done.unknown_ids)
+    output.require_known(done.unknown_ids, name)
 
 
 def document(item: Item) -> dict[str, Any]:

@@ -195,7 +195,7 @@ def confirm(question: str, otherwise: str, *, yes: bool) -> None:
         raise Failure(otherwise, Reason.NOT_CONFIRMED)
 
 
-def require_known(unknown_ids: Sequence[str]) -> None:
+def require_known(unknown_ids: Sequence[str], collection: str) -> None:
     """Fails if some ids were not found; names the first few.
 
     Raises:
@@ -203,7 +203,8 @@ def require_known(unknown_ids: Sequence[str]) -> None:
     """
     if unknown_ids:
         more = f" and {len(unknown_ids) - _NAMED:,} more" if len(unknown_ids) > _NAMED else ""
-        raise Failure(f"no such item: {', '.join(unknown_ids[:_NAMED])}{more}", Reason.NOT_FOUND)
+        listed = ", ".join(unknown_ids[:_NAMED])
+        raise Failure(f"no such item in collection {collection!r}: {listed}{more}", Reason.NOT_FOUND)
 
 
 def document(value: object) -> None:

@@ -117,7 +117,7 @@ def checked_ids(ids: Sequence[str], rows: int) -> list[str]:
         if not 0 < len(text(f"id {position}", identifier).encode()) <= MAX_ID_BYTES:
             raise InvalidArgument(f"id {position} is empty or longer than {MAX_ID_BYTES} bytes")
         if identifier in seen:
-            raise InvalidArgument(f"id {position} is the same as id {seen[identifier]}")
+            raise InvalidArgument(f"id {position} is the same as id {seen[identifier]}: {identifier!r}")
         seen[identifier] = position
     return listed
 

@@ -74,6 +74,7 @@ from services.keyholder.operations.combine import Input as CombineInput
 from services.keyholder.operations.ingest import Ingest, Vectors
 from services.keyholder.operations.items import ItemOperations
 from services.keyholder.operations.keypoint_search import CANDIDATES, Recognition
+from services.keyholder.operations.naming import naming
 from services.keyholder.operations.planes import Planes
 from services.keyholder.operations.products import Multiplier
 from services.keyholder.operations.repair import Repair
@@ -340,7 +341,8 @@ class Keyholder:
             vector, seconds = inputs[0], 0.0
             if isinstance(vector, bytes):
                 vector, seconds = await self._embed(collection, vector)
-            verification = await self._verify.item(collection, item_id, vector, threshold)
+            with naming((name, item_id)):
+                verification = await self._verify.item(collection, item_id, vector, threshold)
         verification.timings.embed = seconds
         return verification
 
@@ -363,8 +365,9 @@ class Keyholder:
         Raises:
             NotFound: if there is no such item, or it is a vector.
         """
-        async with self.using(name) as collection:
-            return await self._items.steady(collection, partial(self._original, collection, item_id))
+        with naming((name, item_id)):
+            async with self.using(name) as collection:
+                return await self._items.steady(collection, partial(self._original, collection, item_id))
 
     async def _original(self, collection: OpenCollection, item_id: str) -> tuple[ItemMetadata, bytes]:
         handle = collection.handle(item_id)
@@ -372,14 +375,15 @@ class Keyholder:
         if found is None:
             raise NotFound(f"no item {item_id!r} in collection {collection.config.name!r}")
         if not found.stored.original_size_bytes:
-            raise NotFound(f"item {item_id!r} is a vector; it has no original")
+            raise NotFound("it is a vector; it has no original")
         sealed = await self._storage.read_original(collection.record.collection_id, handle)
         return found.metadata, await asyncio.to_thread(collection.open_original, found.key, sealed)
 
     async def planes(self, name: str, item_id: str) -> tuple[ItemMetadata, Integers]:
         """Returns the metadata and decrypted pixels of a photo; see `Planes.read`."""
-        async with self.using(name) as collection:
-            return await self._planes.read(collection, item_id)
+        with naming((name, item_id)):
+            async with self.using(name) as collection:
+                return await self._planes.read(collection, item_id)
 
     async def combine(
         self, settings: CombineSettings, inputs: Sequence[CombineInput]
@@ -391,10 +395,11 @@ class Keyholder:
 
     async def delete_items(self, name: str, ids: Sequence[str], where: Where | None) -> tuple[int, list[str]]:
         """Deletes items; see `ItemOperations.delete`."""
-        async with self.using(name) as collection:
-            done = await self.items.delete(collection, ids, where.filter if where is not None else None)
-            self._repack_if_due(collection)
-            return done
+        with naming(*((name, one) for one in ids)):
+            async with self.using(name) as collection:
+                done = await self.items.delete(collection, ids, where.filter if where is not None else None)
+                self._repack_if_due(collection)
+                return done
 
     async def delete_collection(self, name: str) -> None:
         """Deletes a collection and everything in it; see `Vault.delete`."""

@@ -32,6 +32,7 @@ from blindsight.wire.metadata import Filter, Where
 from blindsight.wire.search import MatchDrawing, SearchHeader, SearchProgress
 from blindsight.wire.verify import VerifyHeader
 from services.keyholder.operations.items import described
+from services.keyholder.operations.naming import naming
 from services.keyholder.service import Keyholder
 from services.keyholder.wire import combining, describing, ingesting, searching, verifying
 
@@ -294,23 +295,26 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
 
     async def GetItem(self, request: pb.GetItemRequest, context: Context) -> pb.GetItemResponse:
         """Returns one item."""
-        async with self._keyholder.using(request.collection) as collection:
-            metadata = await self._items.get(collection, request.id)
+        with naming((request.collection, request.id)):
+            async with self._keyholder.using(request.collection) as collection:
+                metadata = await self._items.get(collection, request.id)
         return pb.GetItemResponse(item=described(metadata).to_message())
 
     async def GetVector(self, request: pb.GetVectorRequest, context: Context) -> pb.GetVectorResponse:
         """Returns the vector of an item."""
-        async with self._keyholder.using(request.collection) as collection:
-            return (await self._keyholder.vectors.of_item(collection, request.id)).to_message()
+        with naming((request.collection, request.id)):
+            async with self._keyholder.using(request.collection) as collection:
+                return (await self._keyholder.vectors.of_item(collection, request.id)).to_message()
 
     async def UpdateItems(self, request: pb.UpdateItemsRequest, context: Context) -> pb.UpdateItemsResponse:
         """Changes metadata of items."""
         asked = UpdateRequest.from_message(request)
         given = asked.set.values if asked.set is not None else {}
-        async with self._keyholder.using(asked.collection) as collection:
-            updated, unknown = await self._items.update(
-                collection, asked.ids, _filter(asked.where), given, asked.remove
-            )
+        with naming(*((asked.collection, one) for one in asked.ids)):
+            async with self._keyholder.using(asked.collection) as collection:
+                updated, unknown = await self._items.update(
+                    collection, asked.ids, _filter(asked.where), given, asked.remove
+                )
         return Updated(updated, tuple(unknown)).to_message()
 
     async def DeleteItems(self, request: pb.DeleteItemsRequest, context: Context) -> pb.DeleteItemsResponse:

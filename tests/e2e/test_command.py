@@ -457,7 +457,7 @@ def test_deleted_items_are_gone_from_searches_and_repacked_away(made, blind, fol
     assert json.loads(done.stdout) == {"deleted": 1, "unknown_ids": ["unheard-of"]}
     assert json.loads(done.stderr) == {
         "reason": "NOT_FOUND",
-        "message": "no such item: unheard-of",
+        "message": "no such item in collection 'shrinking': unheard-of",
         "metadata": {},
     }
     [after] = hits(blind("search", "shrinking", query, "--json"))
@@ -569,7 +569,10 @@ def test_an_id_that_is_taken_is_a_failure(blind, vectors, matrix, tmp_path):
     (tmp_path / "ids.txt").write_text("row-499\n")
     np.save(tmp_path / "one.npy", np.load(matrix)[:1])
     arguments = ["--vectors", str(tmp_path / "one.npy"), "--ids", str(tmp_path / "ids.txt")]
-    assert "in the collection already" in blind("ingest", vectors, *arguments, code=1).stderr
+    assert (
+        "item 'row-499' is in collection 'vectors' already"
+        in blind("ingest", vectors, *arguments, code=1).stderr
+    )
 
 
 def test_ids_must_match_the_rows(blind, vectors, matrix, tmp_path):

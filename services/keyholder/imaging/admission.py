@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Generic, Protocol, TypeVar
 
 from blindsight.runtime.memory_budget import MemoryBudget
 from services.keyholder.alarms.alarms import Alarms
 from services.keyholder.imaging.engine import Progress, Stage
+from services.keyholder.imaging.sources import Source, collections_of, items_of
+from services.keyholder.operations.naming import naming
 
 Settings_contra = TypeVar("Settings_contra", contravariant=True)
 Given_contra = TypeVar("Given_contra", contravariant=True)
@@ -47,7 +49,7 @@ class Admitted(Generic[Settings_contra, Given_contra, P, Made_co]):
         job: the kind.
         budget: memory that all kinds share.
         alarms: are told of answers that are refused.
-        named: names the collections of what is given, for alarms.
+        sources: of what is given: their collections are named to alarms, and their items in errors.
     """
 
     def __init__(
@@ -55,12 +57,12 @@ class Admitted(Generic[Settings_contra, Given_contra, P, Made_co]):
         job: Job[Settings_contra, Given_contra, P, Made_co],
         budget: MemoryBudget,
         alarms: Alarms,
-        named: Callable[[Given_contra], str],
+        sources: Callable[[Given_contra], Sequence[Source]],
     ) -> None:
         self._job = job
         self._budget = budget
         self._alarms = alarms
-        self._named = named
+        self._sources = sources
 
     async def run(
         self, settings: Settings_contra, given: Given_contra
@@ -71,11 +73,13 @@ class Admitted(Generic[Settings_contra, Given_contra, P, Made_co]):
             ResourceExhausted: if the job needs more than the whole budget, or too many jobs wait.
             BlindsightError: if the job raises it.
         """
-        with self._alarms.watching(self._named(given)):
+        sources = self._sources(given)
+        with self._alarms.watching(collections_of(*sources)):
             plan = await self._job.plan(settings, given)
             self._budget.require(plan.memory_bytes)
             if not self._budget.has_room(plan.memory_bytes):
                 yield Progress(Stage.WAIT, 0, 1)
             async with self._budget.reserve(plan.memory_bytes), aclosing(self._job.run(plan)) as answers:
-                async for answer in answers:
-                    yield answer
+                with naming(*items_of(*sources)):
+                    async for answer in answers:
+                        yield answer

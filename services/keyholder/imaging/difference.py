@@ -18,7 +18,8 @@ from services.keyholder.imaging import engines, memory_estimates
 from services.keyholder.imaging.engine import Account, PlaneEngine, Progress, Shape, Transformed, Values
 from services.keyholder.imaging.engines import DEFAULT_SCHEME, AnyScheme, Engines
 from services.keyholder.imaging.ring_engine import RingEngine, RingScheme
-from services.keyholder.imaging.sources import Encrypted, Known, Opened, Pictures, Plain, Source
+from services.keyholder.imaging.sources import Encrypted, Known, Opened, Pictures, Plain, Source, items_of
+from services.keyholder.operations.naming import naming
 
 LARGEST_THRESHOLD = 254
 SCHEMES = (*engines.SCHEMES, "scramble")
@@ -141,7 +142,8 @@ class Difference:
             NotFound: if a photo does not exist, or has no planes.
         """
         first, second = [await self._pictures.look(one, settings.colours) for one in sources]
-        _check_sizes(first, second)
+        with naming(*items_of(*sources)):
+            _check_sizes(first, second)
         base = _base(settings.scheme, first, second)
         scheme = RingScheme(base.parameters) if base is not None else _scheme(settings, first, second)
         decrypted = _why_decrypted(first, scheme, base), _why_decrypted(second, scheme, base)

@@ -15,7 +15,7 @@ from services.keyholder.imaging.engines import Engines
 from services.keyholder.imaging.filter import Filter
 from services.keyholder.imaging.keypoints import Keypoints
 from services.keyholder.imaging.match import Match
-from services.keyholder.imaging.sources import Pictures, collections_of
+from services.keyholder.imaging.sources import Pictures
 from services.keyholder.operations.combine import Combine
 from services.keyholder.operations.planes import Planes
 from services.keyholder.operations.products import Multiplier
@@ -59,7 +59,7 @@ class Processing:
         pictures = Pictures(vault, planes, crypto)
         engines = Engines(keys.key_id, keys.subkey("tiles"), evaluator, crypto, combinations, multiplier)
         budget = MemoryBudget(memory_bytes, "image processing", MOST_WAITING)
-        one, two = collections_of, lambda pair: collections_of(*pair)
+        one, two = (lambda source: (source,)), (lambda pair: pair)
         self.filter = Admitted(Filter(pictures, engines), budget, alarms, one)
         self.difference = Admitted(Difference(pictures, engines), budget, alarms, two)
         self.keypoints = Admitted(Keypoints(pictures, engines), budget, alarms, one)

@@ -18,6 +18,7 @@ from blindsight.trusted.vault.vault import Vault
 from blindsight.wire.imaging import StoredPhoto
 from blindsight.wire.planes import StoredPlanes
 from services.keyholder.imaging.engine import Account, PlaneScheme, Shape, StoredTiles
+from services.keyholder.operations.naming import ItemName, naming
 from services.keyholder.operations.planes import Planes
 
 Bytes = npt.NDArray[np.uint8]
@@ -137,6 +138,11 @@ def collections_of(*sources: Source) -> str:
     return ", ".join(sorted(names)) or "pictures of no collection"
 
 
+def items_of(*sources: Source) -> list[ItemName]:
+    """Returns the names of the stored photos among sources."""
+    return [(one.collection, one.id) for one in sources if isinstance(one, StoredPhoto)]
+
+
 class Pictures:
     """The reader of pictures: headers when a job is planned, pixels when it runs.
 
@@ -160,8 +166,9 @@ class Pictures:
         """
         if isinstance(source, bytes):
             return ImageFile(source, colours, await self._crypto.plane_shape(source, colours))
-        collection = await self._vault.get(source.collection)
-        opened = await self._planes.open(collection, source.id)
+        with naming(*items_of(source)):
+            collection = await self._vault.get(source.collection)
+            opened = await self._planes.open(collection, source.id)
         reference = StoredPlanes(collection.record.collection_id, collection.handle(source.id))
         planes = StoredTiles(reference, opened.record.combination)
         parameters = of_ring(collection.parameters, "planes")
@@ -190,7 +197,8 @@ class Pictures:
 
     async def clear(self, picture: Encrypted) -> Plain:
         """Decrypts the pixels of a stored photo, in the wanted colours."""
-        _, image = await self._planes.read(picture.collection, picture.id)
+        with naming((picture.collection.config.name, picture.id)):
+            _, image = await self._planes.read(picture.collection, picture.id)
         whole = Pixels(image.astype(np.uint8), "")
         seen = await asyncio.to_thread(whole.brought_to, picture.colours)
         return Plain(planar(seen.values), seen.remark)

@@ -271,7 +271,7 @@ class Ingest:
                 await self._writer.replace(collection, group.rows, items)
                 return
             if group.vectors.ids:  # else they are numbers that no item ever had, unless it was given one
-                await self._require_new(items, first_row)
+                await self._require_new(items, ids, first_row)
             await self._writer.append(collection, group.rows, items, group.ahead)
 
     async def _decide_norm(self, vectors: Floats) -> None:
@@ -286,7 +286,7 @@ class Ingest:
             norm = longest * linear.NORM_HEADROOM or 1.0
             await self._writer.configure(self._collection, partial(replace, max_norm=norm))
 
-    async def _require_new(self, items: Sequence[NewItem], first_row: int) -> None:
+    async def _require_new(self, items: Sequence[NewItem], ids: Sequence[str], first_row: int) -> None:
         handles = [item.handle for item in items]
         known = self._collection.slots.versions(handles)
         if known:
@@ -296,8 +296,8 @@ class Ingest:
         for index in range(len(handles)):
             if index not in fresh:
                 raise AlreadyExists(
-                    f"row {first_row + index}: its id is in the collection already; "
-                    f"{first_row} rows before it are stored"
+                    f"row {first_row + index}: item {ids[index]!r} is in collection "
+                    f"{self._collection.config.name!r} already; {first_row} rows before it are stored"
                 )
 
 

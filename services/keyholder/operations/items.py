@@ -15,6 +15,7 @@ from blindsight.wire.listing import MOST_PAGE_ITEMS, Item, ItemPage, Order
 from blindsight.wire.metadata import Filter, Values, checked, checked_key
 from services.keyholder.catalog.catalog import Catalog
 from services.keyholder.catalog.listing import Position
+from services.keyholder.operations.naming import naming
 
 MOST_IDS = 10_000
 _PAGE_ITEMS = 100
@@ -78,7 +79,7 @@ class ItemOperations:
         if found is None:
             raise NotFound(f"no item {item_id!r} in collection {collection.config.name!r}")
         if isinstance(found, str):
-            raise DataLoss(f"item {item_id!r}: {found}")
+            raise DataLoss(found)
         return found
 
     async def update(
@@ -109,7 +110,7 @@ class ItemOperations:
                     f"metadata of {damaged} items to change are damaged; `blindsight check` says which"
                 )
             return {
-                handle: _changed(metadata, given, removed)
+                handle: _changed(collection, metadata, given, removed)
                 for handle, metadata in known.items()
                 if isinstance(metadata, ItemMetadata)
             }
@@ -175,6 +176,9 @@ def described(metadata: ItemMetadata) -> Item:
     )
 
 
-def _changed(metadata: ItemMetadata, given: Values, removed: Sequence[str]) -> ItemMetadata:
+def _changed(
+    collection: OpenCollection, metadata: ItemMetadata, given: Values, removed: Sequence[str]
+) -> ItemMetadata:
     kept = {key: value for key, value in metadata.values.items() if key not in removed}
-    return replace(metadata, values=checked({**kept, **given}))
+    with naming((collection.config.name, metadata.id)):
+        return replace(metadata, values=checked({**kept, **given}))

@@ -26,6 +26,7 @@ from blindsight.trusted.vault.items import Items, keys_of
 from blindsight.wire.search import Hit, KeypointAgreement, MatchDrawing, SearchProgress
 from services.keyholder import metrics
 from services.keyholder.operations.check import handles_at
+from services.keyholder.operations.naming import naming
 from services.keyholder.operations.scoring import Timings
 from services.keyholder.operations.search import MOST_DAMAGED, Ranked, Search
 
@@ -145,10 +146,13 @@ class Recognition:
         """
         if self._draw:
             raise InvalidArgument("pictures of the matches of an item, want a photo for them")
-        handles, vectors = await self._candidates.stored(item_ids)
-        for handle, vector in zip(handles, vectors, strict=True):
-            async for found in self._recognised(vector[None], handle):
-                yield found
+        name = self._collection.config.name
+        with naming(*((name, one) for one in item_ids)):
+            handles, vectors = await self._candidates.stored(item_ids)
+        for item_id, handle, vector in zip(item_ids, handles, vectors, strict=True):
+            with naming((name, item_id)):
+                async for found in self._recognised(vector[None], handle):
+                    yield found
 
     async def _recognised(
         self, vector: Floats, query: bytes, packed: bytes | None = None
@@ -236,8 +240,8 @@ def _of_item(handle: bytes, stored: dict[bytes, bytes], damaged: dict[bytes, str
     if handle in stored:
         return stored[handle]
     if handle in damaged:
-        raise DataLoss(f"the item that is searched by: {damaged[handle]}")
-    raise NotFound("the item that is searched by was deleted")
+        raise DataLoss(damaged[handle])
+    raise NotFound("it was deleted meanwhile")
 
 
 def _with_others(collection: OpenCollection, candidates: list[bytes]) -> list[bytes]:

@@ -86,7 +86,10 @@ class Planes:
         if handle not in found:
             raise NotFound(f"no item {item_id!r} in collection {collection.config.name!r}")
         if not found[handle].stored.planes_size_bytes:
-            raise NotFound(f"item {item_id!r} has no planes: delete it, and ingest it again with --planes")
+            raise NotFound(
+                f"item {item_id!r} of collection {collection.config.name!r} has no planes: delete it, and "
+                "ingest it again with --planes"
+            )
         return parameters, found[handle]
 
     @asynccontextmanager

@@ -29,6 +29,7 @@ from blindsight.wire.scores import Progress, ScoreResult
 from blindsight.wire.search import Hit, MatchDrawing, SearchProgress
 from services.keyholder.catalog.catalog import Catalog
 from services.keyholder.catalog.rows import Selection
+from services.keyholder.operations.naming import naming
 from services.keyholder.operations.query_groups import Take
 from services.keyholder.operations.scoring import Scorer, Timings
 from services.keyholder.operations.turns import Part, Turns
@@ -165,9 +166,10 @@ class Search:
             DataLoss: if storage has damaged or lost what it is read from.
             Unavailable: if the evaluator or storage does not answer.
         """
-        handles, vectors = await self.stored(item_ids)
-        async for found in self.ranked(vectors, handles):
-            yield [hit for _, hit in found]
+        with naming(*((self._collection.config.name, one) for one in item_ids)):
+            handles, vectors = await self.stored(item_ids)
+            async for found in self.ranked(vectors, handles):
+                yield [hit for _, hit in found]
 
     async def stored(self, item_ids: Sequence[str]) -> tuple[list[bytes], Floats]:
         """Returns handles and vectors of items; see `StoredVectors.read`.

@@ -247,7 +247,7 @@ class Verify:
             scores.clear()
             place = slots.find(handle)
             if place is None:
-                raise NotFound(f"the item was deleted from collection {collection.config.name!r}")
+                raise NotFound("it was deleted meanwhile")
             return partial(_take, *place, form.reading, scores)
 
         await self._scorer.run(collection, form.weights[None], begin, timings, Part())
