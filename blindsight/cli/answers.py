@@ -18,6 +18,7 @@ from blindsight.wire.imaging import Keypoint
 from blindsight.wire.imports import FailedItem, ImportInfo, RemarkedItem
 from blindsight.wire.listing import Updated
 from blindsight.wire.search import KeypointAgreement
+from blindsight.wire.vectors import VectorLabel
 
 VERSION = 1
 
@@ -314,6 +315,7 @@ class ItemDocument(TypedDict):
         size_bytes: size of its file; 0: it has none.
         remark: what a search does not find of it, or what it lacks; mostly empty.
         metadata: what its owner says of it; times are texts as of RFC 3339.
+        vectors: its vectors in order, if it has several, or one with a name or a box.
     """
 
     id: str
@@ -323,6 +325,7 @@ class ItemDocument(TypedDict):
     size_bytes: int
     remark: str
     metadata: Metadata
+    vectors: list[VectorLabel]
 
 
 class Items(TypedDict):
@@ -341,6 +344,7 @@ class VectorOfItem(TypedDict):
 
     Attributes:
         precision: what is lost of its values.
+        vector: which of the item's vectors it is; null: it has one without a name and a box.
         values: without -o.
         file: with -o.
     """
@@ -348,6 +352,7 @@ class VectorOfItem(TypedDict):
     id: str
     dimension: int
     precision: str
+    vector: VectorLabel | None
     values: NotRequired[list[float]]
     file: NotRequired[str]
 
@@ -367,6 +372,7 @@ class HitDocument(TypedDict):
         keypoints: agreement with the query; embedder sift only.
         damage: why id and name are empty, or keypoints are missing.
         metadata: what its owner says of it; times are texts as of RFC 3339.
+        vector: which of the item's vectors is the best match; null: it has one without a name and a box.
     """
 
     id: str
@@ -376,6 +382,7 @@ class HitDocument(TypedDict):
     keypoints: KeypointAgreement | None
     damage: str
     metadata: Metadata
+    vector: VectorLabel | None
 
 
 class Found(TypedDict):

@@ -56,6 +56,7 @@ EXAMPLES: dict[str, Sequence[str]] = {
         "blindsight ingest holiday ~/Pictures --sidecar --exif",
         "blindsight ingest faces --vectors faces.npy --ids names.txt",
         "blindsight ingest portraits a.jpg b.jpg --vectors ab.npy",
+        "blindsight ingest people ~/Pictures --vectors faces.jsonl",
         "blindsight ingest holiday ~/Pictures --bulk --detach",
     ),
     "search": (

@@ -32,7 +32,9 @@ Vectors = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE.npy",
-        help="A float matrix: a row for each photo (embedder external), or rows without photos.",
+        help="A float matrix: a row for each photo (embedder external), or rows without photos. "
+        'Or FILE.jsonl with any number for each: {"path": or "id": ..., "vectors": [{"values": [...], '
+        '"name": ..., "box": [left, top, width, height]}]}.',
         show_default=False,
     ),
 ]
@@ -210,6 +212,8 @@ def _taken(
         sources = _identified(sources, arrays.load_ids(said.ids))
     if said.file is not None:
         sources = metadata.told(sources, said.file)
+    if said.vectors is not None and said.vectors.suffix == metadata.LINES:
+        return metadata.with_vectors(sources, said.vectors), None, sieve.skipped
     rows = arrays.load_matrix(said.vectors) if said.vectors is not None else None
     if rows is not None and len(rows) != len(sources):
         skipped = f" ({output.count(sieve.skipped, 'other file')} skipped)" if sieve.skipped else ""

@@ -16,6 +16,7 @@ from blindsight.runtime.printable import rfc3339
 
 if TYPE_CHECKING:
     from blindsight.client import Item
+    from blindsight.wire.vectors import VectorLabel
 
 app = typer.Typer(help="What a collection has, and what is said of it.", no_args_is_help=True)
 # Of the values of one item in a list.
@@ -39,6 +40,9 @@ To = Annotated[
     typer.Option(
         "-o", "--output", metavar="FILE", help="Write it there instead, as .npy.", show_default=False
     ),
+]
+Index = Annotated[
+    int, typer.Option(metavar="N", min=0, help="Which of its vectors, from 0, if it has several.")
 ]
 Remove = Annotated[
     list[str] | None,
@@ -97,12 +101,18 @@ def show(name: Name, item: Id, address: Address = DEFAULT_ADDRESS, as_json: Json
         pairs.append(("added", output.moment(found.added)))
     pairs += [("size", output.size(found.size_bytes) if found.size_bytes else ""), ("remark", found.remark)]
     pairs += [(key, metadata.shown(value)) for key, value in found.metadata.items()]
+    pairs += [(f"vector {one.index}", label(one)) for one in found.vectors]
     output.show(output.facts([(what, value) for what, value in pairs if value]))
 
 
 @app.command("vector")
 def show_vector(
-    name: Name, item: Id, to: To = None, address: Address = DEFAULT_ADDRESS, as_json: Json = False
+    name: Name,
+    item: Id,
+    to: To = None,
+    index: Index = 0,
+    address: Address = DEFAULT_ADDRESS,
+    as_json: Json = False,
 ) -> None:
     """Show the vector of an item, as it can be told from its encrypted columns: rounded."""
     if to is not None:
@@ -110,12 +120,14 @@ def show_vector(
             raise InvalidArgument(f"a vector goes to an array: got {to.name or to}, want {pixels.NUMPY}")
         files.require_writable(to)
     with options.vault(address) as vault, output.spinner(f"decrypting the vector of {item}"):
-        found = vault.collection(name).vector(item)
+        found = vault.collection(name).vector(item, index)
     if to is not None:
         files.write(to, pixels.encode(found.values, to))
     if as_json:
         written = {"file": str(to)} if to is not None else {"values": found.values.tolist()}
-        output.document({"id": item, "dimension": len(found.values), "precision": found.precision, **written})
+        vector = asdict(found.label) if found.label is not None else None
+        about = {"id": item, "dimension": len(found.values), "precision": found.precision, "vector": vector}
+        output.document({**about, **written})
     elif to is not None:
         output.answer(f"{to}: {output.count(len(found.values), 'value')} ({found.precision})")
     else:
@@ -173,7 +185,15 @@ def document(item: Item) -> dict[str, Any]:
         "size_bytes": item.size_bytes,
         "remark": item.remark,
         "metadata": to_json(item.metadata),
+        "vectors": [asdict(one) for one in item.vectors],
     }
+
+
+def label(vector: VectorLabel) -> str:
+    """Returns which vector of an item it is, for people: its name, or its number, and its box."""
+    box = vector.box
+    where = f" at {box.left:g}, {box.top:g}, {box.width:g} x {box.height:g}" if box is not None else ""
+    return (vector.name or f"vector {vector.index}") + where
 
 
 def _order(order: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +17,16 @@ from blindsight.runtime.printable import rfc3339
 
 if TYPE_CHECKING:
     from blindsight.client.sources import Source
+    from blindsight.wire.vectors import PhotoVector
+
+# Files of lines of JSON.
+LINES = ".jsonl"
+_FORMS = {
+    "metadata": '"metadata": {...}',
+    "vectors": '"vectors": [{"values": [...], "name": ..., "box": [left, top, width, height]}]',
+}
+# Converts and checks what a line says of an item.
+_Read = Callable[[Any], Any]
 
 Set = Annotated[
     list[str] | None,
@@ -82,9 +92,33 @@ def told(sources: Iterable[Source], path: Path) -> list[Source]:
         InvalidArgument: if a line is none, or names a photo that is not there; says which.
     """
     found = list(sources)
+    for place, line in _of_photos(found, path, "metadata", _values):
+        source = found[place]
+        values = {**source.metadata, **line["metadata"]}
+        found[place] = replace(source, id=line.get("id", source.id), metadata=values)
+    return found
+
+
+def with_vectors(sources: Iterable[Source], path: Path) -> list[Source]:
+    """Returns photos with the vectors that the lines of a file give them; one with path and id gives the id.
+
+    Raises:
+        InvalidArgument: if a line is none, or names a photo that is not there; says which.
+    """
+    found = list(sources)
+    for place, line in _of_photos(found, path, "vectors", _vectors):
+        source = found[place]
+        found[place] = replace(source, id=line.get("id", source.id), vectors=line["vectors"])
+    return found
+
+
+def _of_photos(
+    found: Sequence[Source], path: Path, what: str, read: _Read
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yields the lines of a file with the places of the photos that they name."""
     by_path = {name: place for place, source in enumerate(found) for name in _names(source)}
     by_id = {source.id: place for place, source in enumerate(found) if source.id}
-    for number, line in lines(path):
+    for number, line in lines(path, what, read):
         if "path" in line:
             place = by_path.get(line["path"], by_path.get(_absolute(line["path"])))
         else:
@@ -92,10 +126,7 @@ def told(sources: Iterable[Source], path: Path) -> list[Source]:
         if place is None:
             named = line.get("path", line.get("id"))
             raise InvalidArgument(f"{path}, line {number}: no photo {named!r} is ingested")
-        source = found[place]
-        values = {**source.metadata, **line["metadata"]}
-        found[place] = replace(source, id=line.get("id", source.id), metadata=values)
-    return found
+        yield place, line
 
 
 def _names(source: Source) -> Iterator[str]:
@@ -117,21 +148,23 @@ def of_rows(ids: list[str] | None, rows: int, path: Path) -> list[Mapping[str, A
     """
     places = {item_id: row for row, item_id in enumerate(ids or map(str, range(rows)))}
     found: list[Mapping[str, Any]] = [{} for _ in range(rows)]
-    for number, line in lines(path):
+    for number, line in lines(path, "metadata", _values):
         if line.get("id") not in places:
             raise InvalidArgument(f"{path}, line {number}: no row {line.get('id')!r} is ingested")
         found[places[line["id"]]] = line["metadata"]
     return found
 
 
-def lines(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
-    """Yields the lines of a file with their numbers; their metadata are checked.
+def lines(path: Path, what: str, read: _Read) -> Iterable[tuple[int, dict[str, Any]]]:
+    """Yields the lines of a file with their numbers.
+
+    Args:
+        what: the key of what a line says of an item.
+        read: converts and checks it.
 
     Raises:
         InvalidArgument: if the file cannot be read, or a line is none; says which.
     """
-    from blindsight.wire.metadata import from_json
-
     for number, written in enumerate(arrays.load_text(path).split("\n"), 1):
         if not written.strip():
             continue
@@ -141,13 +174,31 @@ def lines(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
             line["id"] = str(line["id"]) if "id" in line else None
             if line["id"] is None:
                 del line["id"]
-            if not isinstance(named, str | int) or not isinstance(line.get("metadata", {}), dict):
+            if not isinstance(named, str | int):
                 raise ValueError("no name")
-            line["metadata"] = from_json(line.get("metadata", {}))
+            line[what] = read(line.get(what))
         except InvalidArgument as error:
             raise InvalidArgument(f"{path}, line {number}: {error.message}") from None
-        except (ValueError, AttributeError, RecursionError):
-            raise InvalidArgument(
-                f'{path}, line {number}: want {{"path" or "id": ..., "metadata": {{...}}}}'
-            ) from None
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            want = '{"path" or "id": ..., ' + _FORMS[what] + "}"
+            raise InvalidArgument(f"{path}, line {number}: want {want}") from None
         yield number, line
+
+
+def _values(said: Any) -> Mapping[str, Any]:
+    from blindsight.wire.metadata import from_json
+
+    if not isinstance(said, dict | None):
+        raise TypeError("no metadata")
+    return from_json(said or {})
+
+
+def _vectors(said: Any) -> tuple[PhotoVector, ...]:
+    from blindsight.client import vectors
+    from blindsight.wire.vectors import Box, PhotoVector
+
+    made = []
+    for one in said:
+        box = Box(*map(float, one["box"])) if one.get("box") is not None else None
+        made.append(PhotoVector(one["values"], one.get("name") or "", box))
+    return vectors.of_photo(made)

@@ -35,6 +35,7 @@ from blindsight.wire.collections import (
 )
 from blindsight.wire.listing import Item, ItemPage, Updated
 from blindsight.wire.search import Hit, KeypointAgreement, MatchDrawing, SearchTimings
+from blindsight.wire.vectors import Box, PhotoVector, VectorLabel
 
 if TYPE_CHECKING:
     from blindsight.client.asynchronous import AsyncCollection, AsyncImport, AsyncVault
@@ -59,6 +60,7 @@ __all__ = [
     "AsyncCollection",
     "AsyncImport",
     "AsyncVault",
+    "Box",
     "CheckProgress",
     "Collection",
     "CollectionInfo",
@@ -92,6 +94,7 @@ __all__ = [
     "OperationInput",
     "Original",
     "Photo",
+    "PhotoVector",
     "PictureInput",
     "RemarkedItem",
     "RepackProgress",
@@ -104,6 +107,7 @@ __all__ = [
     "Updated",
     "Vault",
     "VaultStatus",
+    "VectorLabel",
     "Verification",
     "VerifyInput",
     "VerifyTimings",

@@ -174,7 +174,7 @@ CHECKS: MappingProxyType[str, _Check] = MappingProxyType(
         **dict.fromkeys(("metric", "mode", "image_mode", "colours", "order", "page_token"), _optional(text)),
         **dict.fromkeys(("k", "page_size", "scales", "side"), natural),
         **dict.fromkeys(("octaves", "key_bits", "dimension", "expected_size", "size"), _optional(natural)),
-        **dict.fromkeys(("offset", "plane_halo"), _count),
+        **dict.fromkeys(("offset", "plane_halo", "index"), _count),
         **dict.fromkeys(("threshold", "max_norm"), _optional(_finite)),
         **dict.fromkeys(("progress", "away"), _optional(_callback)),
         **dict.fromkeys(("timeout_seconds", "keepalive_seconds", "retry_seconds", "wait_seconds"), _duration),

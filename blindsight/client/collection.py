@@ -489,16 +489,19 @@ class Collection:
         answer = self._connection.repeat(lambda: self._stub.GetItem(request, timeout=UNARY_SECONDS))
         return Item.from_message(answer.item)
 
-    def vector(self, id: str) -> ItemVector:  # noqa: A002 - as above
-        """Returns the vector of an item, as it can be told from the encrypted columns.
+    def vector(self, id: str, index: int = 0) -> ItemVector:  # noqa: A002 - as above
+        """Returns a vector of an item, as it can be told from the encrypted columns.
 
         Its values are rounded as the collection's precision says, and with cosine its length is 1.
 
+        Args:
+            index: which of them, from 0, of an item that has several.
+
         Raises:
-            NotFound: if there is no such collection or item, or the item has no vector.
+            NotFound: if there is no such collection or item, or the item has no such vector.
             DataLoss: if storage has damaged or lost what it is read from.
         """
-        request = pb.GetVectorRequest(collection=self.name, id=id)
+        request = pb.GetVectorRequest(collection=self.name, id=id, index=index)
         answer = self._connection.repeat(lambda: self._stub.GetVector(request, timeout=UNARY_SECONDS))
         with transfer.answer_of(calls.PEER):
             return ItemVector.from_message(answer)

@@ -26,6 +26,7 @@ from blindsight.wire.imports import (
     RemarkedItem,
 )
 from blindsight.wire.metadata import MOST_BYTES, Metadata, joined
+from blindsight.wire.vectors import size_bytes
 
 ImportCallback = Callable[[ImportInfo], None]
 AwayCallback = Callable[[Unavailable], None]
@@ -311,7 +312,7 @@ class _Attempt:
                 id=source.id,
                 data=next(chunks, b""),  # another message would cost as much as these bytes
                 metadata=said,
-                vector=source.vector_bytes,
+                vectors=source.vectors,
             )
             yield file, chunks
 
@@ -322,7 +323,7 @@ class _Attempt:
 
 def _size_bytes(files: list[ImportFile]) -> int:
     said = sum(one.metadata is not None for one in files) * MOST_BYTES
-    return said + sum(len(one.data) + len(one.vector) for one in files)
+    return said + sum(len(one.data) + size_bytes(one.vectors) for one in files)
 
 
 def _together(files: list[ImportFile]) -> pb.CreateImportRequest:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from blindsight.client import kinds, sidecars, sources
-from blindsight.client.arguments import text
+from blindsight.client.arguments import several, text
 from blindsight.client.sources import Source
 from blindsight.errors import BlindsightError, InvalidArgument, InvalidImage, ResourceExhausted
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from PIL import Image
+
+    from blindsight.wire.vectors import PhotoVector
 
 Values: TypeAlias = Mapping[str, Any]
 ImageInput: TypeAlias = (
@@ -35,7 +37,7 @@ _PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A photo with an id of one's own, with metadata, or with a vector.
+    """A photo with an id of one's own, with metadata, or with vectors.
 
     Attributes:
         image: as for `Collection.ingest`; no folder.
@@ -43,6 +45,7 @@ class Photo:
         metadata: texts, numbers, true and false, lists of texts, times with a time zone.
         name: for display; empty: that of the file.
         vector: numbers [dimension] of one's own, which embedder external needs.
+        vectors: instead of it several, at most 256: numbers, or with names and boxes as `PhotoVector`.
     """
 
     image: ImageInput
@@ -50,6 +53,7 @@ class Photo:
     metadata: Values = field(default_factory=dict)
     name: str = ""
     vector: npt.ArrayLike | None = None
+    vectors: Sequence[PhotoVector | npt.ArrayLike] = ()
 
 
 class Sieve:
@@ -253,12 +257,20 @@ def _told(photo: Photo, position: int) -> Source:
     source = single(image) if isinstance(image, str | os.PathLike) else next(_sources(image, position))
     name = sources.text(photo.name) if photo.name else source.name
     item_id = text("id", photo.id)
-    vector = None
-    if photo.vector is not None:
-        from blindsight.client import vectors  # imported late: numpy is slow to import
+    return replace(source, name=name, id=item_id, metadata=checked(photo.metadata), vectors=_vectors(photo))
 
-        vector = vectors.one("vector of a photo", photo.vector)
-    return replace(source, name=name, id=item_id, metadata=checked(photo.metadata), vector=vector)
+
+def _vectors(photo: Photo) -> tuple[PhotoVector, ...]:
+    given = several("vectors of a photo", photo.vectors, "a list of vectors")
+    if photo.vector is not None:
+        if given:
+            raise InvalidArgument("vector and vectors of a photo, want one of them")
+        given = [photo.vector]
+    if not given:
+        return ()
+    from blindsight.client import vectors  # imported late: numpy is slow to import
+
+    return vectors.of_photo(given)
 
 
 def _png(pixels: Any) -> bytes:

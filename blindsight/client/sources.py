@@ -22,7 +22,7 @@ from blindsight.runtime import paths
 from blindsight.runtime.transfer import MAX_PHOTO_BYTES
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from blindsight.wire.vectors import PhotoVector
 
 # The keyholder accepts no longer ones.
 MAX_NAME_BYTES = 1024
@@ -43,7 +43,7 @@ class Source:
         id: of the item; empty: the keyholder makes it of the content.
         metadata: what its owner says of it.
         found: whether it was found in a folder or by a glob, and not named.
-        vector: of its owner's, numbers [dimension]; None: none.
+        vectors: of its owner's.
         sidecar: the file beside it that says more of it; None: none.
     """
 
@@ -54,13 +54,8 @@ class Source:
     id: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     found: bool = False
-    vector: npt.NDArray[Any] | None = field(default=None, compare=False)
+    vectors: tuple[PhotoVector, ...] = field(default=(), compare=False)
     sidecar: Path | None = None
-
-    @property
-    def vector_bytes(self) -> bytes:
-        """The vector as it is sent, float32 little-endian; empty for none."""
-        return b"" if self.vector is None else self.vector.astype("<f4").tobytes()
 
     def said(self) -> Mapping[str, Any]:
         """Returns the metadata of the photo together with those of its sidecar file, which it goes before.

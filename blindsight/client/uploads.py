@@ -97,7 +97,7 @@ class PhotoUpload:
                 self._sent.append(position)
             of_data = FileHeader.of(data, source.name)
             about = Metadata(said) if said else None
-            file = replace(of_data, id=source.id, metadata=about, vector=source.vector_bytes)
+            file = replace(of_data, id=source.id, metadata=about, vectors=source.vectors)
             yield pb.IngestRequest(file=file.to_message())
             for chunk in transfer.chunks(data):
                 yield pb.IngestRequest(chunk=chunk)

@@ -15,6 +15,7 @@ from blindsight.errors import InvalidArgument, InvalidVector
 from blindsight.runtime.transfer import CHUNK_BYTES
 from blindsight.wire.items import VectorBlock
 from blindsight.wire.metadata import Metadata, checked
+from blindsight.wire.vectors import Box, PhotoVector, check_vectors
 
 Matrix = npt.NDArray[Any]
 
@@ -87,8 +88,32 @@ def one(what: str, values: npt.ArrayLike) -> Matrix:
     return vector
 
 
+def of_photo(given: Sequence[PhotoVector | npt.ArrayLike]) -> tuple[PhotoVector, ...]:
+    """Returns the vectors of a photo, checked.
+
+    Raises:
+        InvalidVector: if one is none, its name or its box is wrong, or they are too many.
+    """
+    found = []
+    for index, vector in enumerate(given):
+        made: Any = vector if isinstance(vector, PhotoVector) else PhotoVector(np.asanyarray(vector))
+        what = f"vector {index} of a photo" if len(given) > 1 else "vector of a photo"
+        if not isinstance(made.name, str) or not (made.box is None or isinstance(made.box, Box)):
+            raise InvalidVector(f"{what}: want a text as its name, and a Box or None")
+        try:
+            found.append(replace(made, values=one(what, made.values).astype(np.float32)))
+        except TypeError as error:
+            raise InvalidVector(f"{what}: {error}") from None
+    checked = tuple(found)
+    try:
+        check_vectors(checked)
+    except TypeError as error:
+        raise InvalidVector(f"a box of a photo: {error}") from None
+    return checked
+
+
 def beside(sources: Iterable[Source], count: int | None, matrix: Matrix) -> Iterator[Source]:
-    """Yields photos with their vectors, row i with photo i.
+    """Yields photos with a vector each, row i with photo i.
 
     Args:
         count: number of photos; None: they are still counted, which does not go with vectors.
@@ -100,7 +125,7 @@ def beside(sources: Iterable[Source], count: int | None, matrix: Matrix) -> Iter
         raise InvalidArgument("vectors with an iterator of photos, want a list: as many photos as rows")
     if count != len(matrix):
         raise InvalidArgument(f"{len(matrix)} rows of vectors for {count} photos, want as many")
-    return (replace(source, vector=row) for source, row in zip(sources, matrix, strict=True))
+    return (replace(source, vectors=(PhotoVector(row),)) for source, row in zip(sources, matrix, strict=True))
 
 
 def checked_ids(ids: Sequence[str], rows: int) -> list[str]:

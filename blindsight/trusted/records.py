@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime, timedelta
+from itertools import starmap
 from typing import Any
 
 from blindsight.errors import DataLoss, ResourceExhausted
@@ -16,6 +17,7 @@ from blindsight.trusted.embedders.pixels import CHANNELS
 from blindsight.trusted.similarity import make
 from blindsight.trusted.similarity.linear import Linear, Metric
 from blindsight.wire.metadata import Value, Values
+from blindsight.wire.vectors import Box, VectorLabel
 
 # As of packages: 1.2.3, 1.2.3rc1, 1.2.3+local.4 (PEP 440).
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+!_-]{0,63}")
@@ -113,6 +115,7 @@ class ItemMetadata:
         size_bytes: of its file; 0 without one.
         remark: what a search does not find of it, for people.
         values: what its owner says of it.
+        vectors: what is said of its vectors, if it has several, or one with a name or a box.
     """
 
     id: str
@@ -123,6 +126,7 @@ class ItemMetadata:
     size_bytes: int = 0
     remark: str = ""
     values: Values = field(default_factory=dict)
+    vectors: tuple[VectorLabel, ...] = ()
 
     def to_json(self) -> str:
         """Returns the metadata as a short text: there is one for each item."""
@@ -135,6 +139,7 @@ class ItemMetadata:
             self.size_bytes,
             self.remark,
             packed(self.values),
+            [_packed_label(one) for one in self.vectors],
         ]
         while len(values) > 1 and not values[-1]:
             values.pop()
@@ -149,8 +154,10 @@ class ItemMetadata:
         """
         try:
             values = json.loads(text)
-            if len(values) == _METADATA_FIELDS:
-                values[-1] = unpacked(values[-1])
+            if len(values) > _VALUES:
+                values[_VALUES] = unpacked(values[_VALUES])
+            if len(values) > _VECTORS:
+                values[_VECTORS] = tuple(starmap(_unpacked_label, enumerate(values[_VECTORS])))
             return cls(*values)
         except (ValueError, TypeError, AttributeError, OverflowError) as error:
             raise DataLoss("an item's metadata is damaged") from error
@@ -164,7 +171,7 @@ class ItemMetadata:
         """
         try:
             values = json.loads(text)
-            return unpacked(values[-1]) if len(values) == _METADATA_FIELDS else {}
+            return unpacked(values[_VALUES]) if len(values) > _VALUES else {}
         except (ValueError, TypeError, AttributeError, OverflowError) as error:
             raise DataLoss("an item's metadata is damaged") from error
 
@@ -189,7 +196,7 @@ class ItemMetadata:
         return metadata
 
 
-_METADATA_FIELDS = len(fields(ItemMetadata))
+_VALUES, _VECTORS = ([one.name for one in fields(ItemMetadata)].index(name) for name in ("values", "vectors"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -208,6 +215,7 @@ class NewItem:
         metadata: what is sealed in `sealed_metadata`; None if there is nothing, or it moves as it is.
         version: 8 bytes, to which what is sealed is bound, so that an item which is deleted and stored
             again cannot be given the old one's; empty if nothing is sealed.
+        vectors: the number of its vectors, each of which takes a row.
     """
 
     handle: bytes
@@ -217,6 +225,7 @@ class NewItem:
     sealed_keypoints: bytes = b""
     version: bytes = b""
     metadata: ItemMetadata | None = None
+    vectors: int = 1
 
     @property
     def held_bytes(self) -> int:
@@ -252,6 +261,17 @@ def packed(values: Values) -> dict[str, object]:
 def unpacked(values: Mapping[str, Any]) -> dict[str, Value]:
     """Returns what `packed` was given; raises ValueError, TypeError or AttributeError for anything else."""
     return {key: _unpacked(value) for key, value in values.items()}
+
+
+def _packed_label(label: VectorLabel) -> list[object]:
+    """Returns name and box of a vector as they stand in JSON, in the order of the vectors."""
+    box = label.box
+    return [label.name, [box.left, box.top, box.width, box.height] if box is not None else None]
+
+
+def _unpacked_label(index: int, said: Sequence[Any]) -> VectorLabel:
+    name, sides = said
+    return VectorLabel(index, name, Box(*sides) if sides is not None else None)
 
 
 def _packed(value: Value) -> object:

@@ -18,6 +18,7 @@ from blindsight.errors import ResourceExhausted
 from blindsight.packing.columns import CollectionLayout
 from blindsight.packing.segments import Placement, Region, SegmentId
 from blindsight.trusted.keyring.keys import HANDLE_BYTES
+from blindsight.trusted.keyring.parts import PartKey
 from blindsight.trusted.keyring.tags import Tags
 from blindsight.wire.storage import DIGEST_BYTES, NO_CHAIN, VERSION_BYTES, SlotBatch
 
@@ -58,12 +59,14 @@ class Segment:
         batches: those that were summed in it, in order.
         versions: [fill], with the marks of quarantined items; empty if all are zero.
         tags: tell which items are undescribed; None: none is known to be.
+        parts: finds the items of rows that are their second and later vectors; None: every row is an item.
     """
 
     handles: Handles
     batches: tuple[SlotBatch, ...]
     versions: Versions = field(default_factory=lambda: NO_VERSIONS)
     tags: Tags | None = field(default=None, compare=False, repr=False)
+    parts: PartKey | None = field(default=None, compare=False, repr=False)
 
     @property
     def fill(self) -> int:
@@ -72,10 +75,35 @@ class Segment:
 
     @cached_property
     def live(self) -> npt.NDArray[np.bool_]:
-        """The slots that hold an item, bool [fill]; cached, because every search needs it."""
+        """The slots that hold a vector of an item, bool [fill]; cached, because every search needs it."""
         live = live_slots(self.handles)
         live.flags.writeable = False
         return live
+
+    @cached_property
+    def further(self) -> npt.NDArray[np.intp]:
+        """The slots of second and later vectors of items: nothing is sealed for them, as it is for items."""
+        if self.parts is None:
+            return np.zeros(0, np.intp)
+        return np.flatnonzero(self.live & (self.unmarked_versions == 0))
+
+    @cached_property
+    def items(self) -> npt.NDArray[np.bool_]:
+        """The slots of items, each that of its first vector, bool [fill]; cached like `live`."""
+        if not len(self.further):
+            return self.live
+        items = self.live.copy()
+        items[self.further] = False
+        return items
+
+    @cached_property
+    def item_words(self) -> npt.NDArray[np.uint64]:
+        """The first words of the handles of the slots' items, [fill]; zero where an item is deleted."""
+        if self.parts is None or not len(self.further):
+            return self.words
+        words = self.words.copy()
+        words[self.further] = self.parts.blocks(self.handles[self.further])[:, 0]
+        return words
 
     @cached_property
     def quarantined(self) -> npt.NDArray[np.bool_]:
@@ -112,11 +140,11 @@ class Segment:
             made.update(self.versions.data)
         return made.digest()
 
-    def tagged(self, tags: Tags) -> Segment:
-        """Returns the segment with the tags of its collection."""
-        if self.tags is tags:
+    def keyed(self, tags: Tags | None, parts: PartKey | None) -> Segment:
+        """Returns the segment with the keys of its collection."""
+        if self.tags is tags and self.parts is parts:
             return self
-        made = replace(self, tags=tags)
+        made = replace(self, tags=tags, parts=parts)
         made.__dict__["digest"] = self.digest  # the same, and costs more than the rest
         return made
 
@@ -126,7 +154,7 @@ class Segment:
         if len(self.versions) or len(part.versions):
             versions = np.concatenate([self.all_versions(), part.all_versions()])
         handles = np.concatenate([self.handles, part.handles])
-        return Segment(handles, self.batches + part.batches, versions, self.tags)
+        return Segment(handles, self.batches + part.batches, versions, self.tags, self.parts)
 
     def version(self, slot: int) -> bytes:
         """Returns the version of the item in a slot, with its mark; empty if it has neither."""
@@ -186,17 +214,22 @@ class SlotMap:
             made.update(_SEGMENT.pack(key.region, key.index, segment.digest))
         return made.digest()
 
-    def live_items(self, region: Region) -> int:
-        """Returns the number of a region's items that are not deleted."""
+    def live_rows(self, region: Region) -> int:
+        """Returns the number of a region's vectors that are not deleted."""
         return sum(int(segment.live.sum()) for segment in self._of(region).values())
 
     @property
     def items(self) -> int:
         """The number of items that are not deleted, in both regions."""
-        return sum(map(self.live_items, Region))
+        return sum(int(segment.items.sum()) for segment in self.segments.values())
+
+    @property
+    def rows(self) -> int:
+        """The number of their vectors."""
+        return sum(map(self.live_rows, Region))
 
     def deleted_items(self) -> int:
-        """Returns the number of deleted items that still take a slot."""
+        """Returns the number of vectors of deleted items that still take a slot."""
         return sum(int((~segment.live).sum()) for segment in self.segments.values())
 
     def quarantined_items(self) -> int:
@@ -212,9 +245,11 @@ class SlotMap:
         place = self.find(handle)
         return place is not None and bool(self.segments[place[0]].undescribed[place[1]])
 
-    def tagged(self, tags: Tags) -> SlotMap:
-        """Returns the map with the tags of its collection."""
-        return replace(self, segments={key: one.tagged(tags) for key, one in self.segments.items()})
+    def keyed(self, tags: Tags | None, parts: PartKey | None) -> SlotMap:
+        """Returns the map with the keys of its collection; the same if there are none."""
+        if tags is None and parts is None:
+            return self
+        return replace(self, segments={key: one.keyed(tags, parts) for key, one in self.segments.items()})
 
     def _of(self, region: Region) -> dict[int, Segment]:
         return {key.index: segment for key, segment in self.segments.items() if key.region is region}
@@ -242,6 +277,56 @@ class SlotMap:
                 if (handle := segment.handles[slot].tobytes()) in wanted:
                     found[handle] = segment.version(int(slot))
         return found
+
+    def parts(self, items: Sequence[bytes]) -> list[bytes]:
+        """Returns the handles of the second and later vectors of items."""
+        words, found = _words(handles_from_bytes(b"".join(items)))[:, 0], list[bytes]()
+        for segment in self.segments.values():
+            if len(slots := segment.further):
+                hits = slots[np.isin(segment.item_words[slots], words)]
+                found += [handle.tobytes() for handle in segment.handles[hits]]
+        return found
+
+    def ranked_rows(self, item: bytes) -> list[tuple[SegmentId, int]]:
+        """Returns the segments and slots of an item's vectors, but for those that no search ranks."""
+        places = filter(None, map(self.find, [item, *self.parts([item])]))
+        return [
+            (key, slot)
+            for key, slot in places
+            if (ranked := self.segments[key].ranked) is None or ranked[slot]
+        ]
+
+    def items_of(self, rows: Sequence[bytes]) -> dict[bytes, tuple[bytes, int]]:
+        """Returns which items vectors are of, and which of their vectors they are, by handle.
+
+        Vectors that are not there are left out.
+        """
+        found: dict[bytes, tuple[bytes, int]] = {}
+        blocks: dict[int, list[tuple[bytes, bytes]]] = {}
+        wanted, words = set(rows), _words(handles_from_bytes(b"".join(rows)))[:, 0]
+        for segment in self.segments.values():
+            further = np.zeros(segment.fill, bool)
+            further[segment.further] = True
+            for slot in np.flatnonzero(np.isin(segment.words, words)):
+                handle = segment.handles[slot].tobytes()
+                if handle not in wanted:
+                    continue
+                if not further[slot] or segment.parts is None:
+                    found[handle] = handle, 0
+                    continue
+                (block,) = segment.parts.blocks(segment.handles[slot : slot + 1])
+                blocks.setdefault(int(block[0]), []).append((handle, block.tobytes()))
+        for item in self._with_words(list(blocks)):
+            for handle, block in blocks[int.from_bytes(item[:8], "little")]:
+                found[handle] = item, PartKey.index(block, item)
+        return found
+
+    def _with_words(self, words: Sequence[int]) -> Iterator[bytes]:
+        """Yields the handles of items that begin with these words."""
+        wanted = np.array(words, np.uint64)
+        for segment in self.segments.values() if words else ():
+            hits = segment.items & np.isin(segment.words, wanted)
+            yield from (handle.tobytes() for handle in segment.handles[hits])
 
     def plan(self, layout: CollectionLayout, count: int, limits: Mapping[Region, int]) -> Iterator[Placement]:
         """Splits `count` new vectors into pieces, each for the free slots of one segment.
@@ -393,7 +478,7 @@ def _emptied(segment: Segment, handles: Handles) -> Segment:
     kept = segment.handles.copy()
     kept[hit] = np.zeros(1, HANDLE_TYPE)[0]
     versions = np.where(hit, np.uint64(0), segment.versions) if len(segment.versions) else NO_VERSIONS
-    return Segment(kept, segment.batches, versions, segment.tags)
+    return replace(segment, handles=kept, versions=versions)
 
 
 def _versioned(segment: Segment, versions: Mapping[bytes, bytes]) -> Segment:
@@ -405,7 +490,7 @@ def _versioned(segment: Segment, versions: Mapping[bytes, bytes]) -> Segment:
     changed = segment.all_versions().copy()
     given = [versions[segment.handles[slot].tobytes()] for slot in hit]
     changed[hit] = np.frombuffer(b"".join(given), "<u8")
-    return Segment(segment.handles, segment.batches, changed)
+    return replace(segment, versions=changed)
 
 
 def _sortable(handles: Handles) -> npt.NDArray[Any]:

@@ -11,6 +11,7 @@ from blindsight.runtime.transfer import MAX_PHOTO_BYTES, Receiver
 from blindsight.wire.metadata import Metadata
 from blindsight.wire.names import Names
 from blindsight.wire.records import Record
+from blindsight.wire.vectors import PhotoVector
 
 ImportState = Literal["receiving", "running", "finished", "cancelled"]
 
@@ -129,7 +130,7 @@ class ImportFile(Record[pb.ImportFile]):
         id: item id; empty: a keyed hash of the content.
         data: the first bytes, all of them if the photo is small; the rest follows in chunks.
         metadata: what is said of it; None: nothing.
-        vector: of its owner's, float32 little-endian; empty: none.
+        vectors: of its owner's.
     """
 
     number: int
@@ -139,7 +140,7 @@ class ImportFile(Record[pb.ImportFile]):
     id: str = ""
     data: bytes = b""
     metadata: Metadata | None = None
-    vector: bytes = b""
+    vectors: tuple[PhotoVector, ...] = ()
 
     @property
     def whole(self) -> bool:

@@ -10,6 +10,7 @@ from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime.transfer import MAX_PHOTO_BYTES, Receiver, digest
 from blindsight.wire.metadata import Metadata
 from blindsight.wire.records import Record
+from blindsight.wire.vectors import PhotoVector, VectorLabel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +26,7 @@ class FileHeader(Record[pb.FileHeader]):
         sha256: SHA-256 of the photo; None: only its size is checked.
         id: id of the item; empty: a keyed hash of the content.
         metadata: of an ingested photo; None: nothing of its own.
-        vector: of its owner's, float32 little-endian; empty: none.
+        vectors: of its owner's.
     """
 
     name: str
@@ -33,7 +34,7 @@ class FileHeader(Record[pb.FileHeader]):
     sha256: bytes | None = None
     id: str = ""
     metadata: Metadata | None = None
-    vector: bytes = b""
+    vectors: tuple[PhotoVector, ...] = ()
 
     @classmethod
     def of(cls, data: bytes, name: str = "") -> Self:
@@ -93,15 +94,20 @@ class ItemVector(Record[pb.GetVectorResponse]):
     Attributes:
         values: float32 [dimension], rounded.
         precision: what is lost of them, as human-readable text.
+        label: which of the item's vectors it is; None: it has one without name and box.
     """
 
     values: npt.NDArray[np.float32]
     precision: str
+    label: VectorLabel | None = None
 
     def to_message(self) -> pb.GetVectorResponse:
         """Converts the vector to its message, with little-endian values."""
         values = self.values.astype("<f4", copy=False)
-        return pb.GetVectorResponse(values=values.tobytes(), precision=self.precision)
+        message = pb.GetVectorResponse(values=values.tobytes(), precision=self.precision)
+        if self.label is not None:
+            message.label.CopyFrom(self.label.to_message())
+        return message
 
     @classmethod
     def from_message(cls, message: pb.GetVectorResponse) -> ItemVector:
@@ -114,7 +120,8 @@ class ItemVector(Record[pb.GetVectorResponse]):
 
         if len(message.values) % 4 or not message.values:
             raise InvalidVector(f"{len(message.values)} bytes of a vector, want float32 values")
-        return cls(np.frombuffer(message.values, "<f4"), message.precision)
+        label = VectorLabel.from_message(message.label) if message.HasField("label") else None
+        return cls(np.frombuffer(message.values, "<f4"), message.precision, label)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from blindsight.wire.metadata import Metadata, Values, Where
 from blindsight.wire.names import AskedNames
 from blindsight.wire.records import Record
 from blindsight.wire.times import to_datetime
+from blindsight.wire.vectors import VectorLabel
 
 Order = Literal["added", "id"]
 ORDERS: dict[Order, int] = {"added": pb.ITEM_ORDER_ADDED, "id": pb.ITEM_ORDER_ID}
@@ -28,6 +29,7 @@ class Item(Record[pb.Item]):
         size_bytes: size of its file; 0: it has none.
         remark: what a search does not find of it, or what it lacks; mostly empty.
         metadata: what its owner says of it.
+        vectors: its vectors in order, if it has several, or one with a name or a box.
     """
 
     id: str
@@ -37,6 +39,7 @@ class Item(Record[pb.Item]):
     size_bytes: int = 0
     remark: str = ""
     metadata: Values = field(default_factory=dict)
+    vectors: tuple[VectorLabel, ...] = ()
 
     def to_message(self) -> pb.Item:
         """Converts the item to its message."""
@@ -46,6 +49,7 @@ class Item(Record[pb.Item]):
             media_type=self.media_type,
             size_bytes=self.size_bytes,
             remark=self.remark,
+            vectors=[one.to_message() for one in self.vectors],
         )
         if self.added is not None:
             message.added.FromDatetime(self.added)
@@ -64,6 +68,7 @@ class Item(Record[pb.Item]):
             message.size_bytes,
             message.remark,
             Metadata.from_message(message.metadata).values,
+            tuple(map(VectorLabel.from_message, message.vectors)),
         )
 
 

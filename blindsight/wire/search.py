@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.wire.metadata import Metadata, Values, Where
 from blindsight.wire.records import Record
+from blindsight.wire.vectors import VectorLabel
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class Hit(Record[pb.Hit]):
         keypoints: agreement with the query; embedder sift only, which ranks by inliers.
         damage: why id and name are empty, or keypoints are missing: storage has damaged or lost them.
         metadata: what its owner says of it.
+        vector: which of the item's vectors is the best match; None: it has one without name and box.
     """
 
     id: str
@@ -67,6 +69,7 @@ class Hit(Record[pb.Hit]):
     keypoints: KeypointAgreement | None = None
     damage: str = ""
     metadata: Values = field(default_factory=dict)
+    vector: VectorLabel | None = None
 
     # Converted by hand: an answer may have tens of thousands of hits, and this halves the time.
 
@@ -78,6 +81,8 @@ class Hit(Record[pb.Hit]):
             message.keypoints.CopyFrom(self.keypoints.to_message())
         if self.metadata:
             message.metadata.CopyFrom(Metadata(self.metadata).to_message())
+        if self.vector is not None:
+            message.vector.CopyFrom(self.vector.to_message())
         return message
 
     @classmethod
@@ -94,6 +99,7 @@ class Hit(Record[pb.Hit]):
             keypoints,
             message.damage,
             values,
+            VectorLabel.from_message(message.vector) if message.HasField("vector") else None,
         )
 
 

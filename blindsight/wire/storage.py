@@ -183,7 +183,8 @@ class AppendHeader(Record[pb.AppendHeader]):
         link: of this write.
         retires: segments that the append replaces.
         fencing_token: of the keyholder for which it is made, as in all writes; 0 before the first lease.
-        replaces: whether items take the places of live ones with their handles, which are then deleted.
+        replaces: handles of live items that are deleted in the same write, 16 bytes each: items of the append
+            take their places.
     """
 
     collection_id: bytes
@@ -193,7 +194,7 @@ class AppendHeader(Record[pb.AppendHeader]):
     link: Link
     retires: tuple[SegmentId, ...] = ()
     fencing_token: int = 0
-    replaces: bool = False
+    replaces: bytes = b""
 
     @property
     def items_count(self) -> int:

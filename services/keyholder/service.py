@@ -131,7 +131,7 @@ class Keyholder:
         self._writer = Writer(self.vault, storage, self._crypto, self._written)
         self._naming = Naming(self.vault, self._writer)
         self.items = ItemOperations(self.vault, self._catalog, self._writer)
-        self.vectors = StoredVectors(self.vault, storage, self._crypto)
+        self.vectors = StoredVectors(self.vault, storage, self._crypto, self._catalog)
         self._scorer = Scorer(
             self.vault,
             evaluator,
@@ -525,7 +525,7 @@ class Keyholder:
         collections = items = 0
         if peers[1].reachable and not self.lease.fenced:
             records = await self.vault.all()
-            collections, items = len(records), sum(one.record.items for one in records)
+            collections, items = len(records), sum(one.items for one in records)
         disk = sum(path.stat().st_size for path in self._folder.iterdir())
         memory = await asyncio.to_thread(host.memory_bytes)
         own = ServiceStatus(

@@ -304,7 +304,8 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         """Returns the vector of an item."""
         with naming((request.collection, request.id)):
             async with self._keyholder.using(request.collection) as collection:
-                return (await self._keyholder.vectors.of_item(collection, request.id)).to_message()
+                vector = await self._keyholder.vectors.of_item(collection, request.id, request.index)
+                return vector.to_message()
 
     async def UpdateItems(self, request: pb.UpdateItemsRequest, context: Context) -> pb.UpdateItemsResponse:
         """Changes metadata of items."""

@@ -167,6 +167,7 @@ def require_header(collection: StoredCollection, header: AppendHeader) -> None:
     require_segments(header.retires, "retires")
     if not (header.batches or header.retires):
         raise InvalidArgument("an append of nothing, want a segment to append to or segments to retire")
+    require_handles(split_handles(header.replaces))
     if header.replaces and header.retires:
         raise InvalidArgument("an append that replaces items and retires segments, want one of them")
     if len(header.batches) > MAX_BATCHES:

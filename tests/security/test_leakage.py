@@ -90,6 +90,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
             _photos(made)
             _vectors(made)
             _keypoints(made)
+            _several(made)
             _pictures(made)
             _writers(made)
             yield made
@@ -207,6 +208,26 @@ def _keypoints(session: Session) -> None:
         "search by keypoints among three photos, k = 2, drawn",
         lambda: recognised.search(encoded(photo("coffee", 160).rotate(90), "PNG"), k=2, draw=True),
     )
+
+
+def _several(session: Session) -> None:
+    vault, note = session.vault, session.note
+    faces = vault.create_collection("faces", embedder="external", dimension=4)
+    two = [
+        Photo(small_photo(1), "one", vectors=np.eye(4)[:3]),
+        Photo(small_photo(2), "two", vectors=np.eye(4)[2:]),
+    ]
+    note("ingest two photos with five vectors", lambda: faces.ingest(two))
+    note(
+        "search by a vector among photos with several, k = 1",
+        lambda: faces.search_vectors(np.eye(4)[:1], k=1),
+    )
+    fewer = Photo(small_photo(3), "one", vectors=np.eye(4)[:2])
+    note(
+        "store a photo with two vectors in the place of one with three",
+        lambda: faces.ingest([fewer], upsert=True),
+    )
+    note("delete a photo with two vectors", lambda: faces.delete("two"))
 
 
 def _pictures(session: Session) -> None:

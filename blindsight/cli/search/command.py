@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from blindsight.cli import arrays, files, options, output
+from blindsight.cli import arrays, files, listing, options, output
 from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json, Name, Where
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument, NotFound
 from blindsight.runtime import paths
@@ -220,8 +220,10 @@ def _show(answer: SearchAnswer, queries: list[str], page: Path | None) -> None:
     by_keypoint = any(hit.keypoints for hits in answer.results for hit in hits)
     parts = ["channels"] if by_channel else []
     parts += ["inliers", "matches", "verified"] if by_keypoint else []
+    by_vector = any(hit.vector for hits in answer.results for hit in hits)
     right = ("rank", "score", "channels", "inliers", "matches")
-    found = output.table(*columns, "rank", "score", *parts, "id", "name", right=right)
+    which = ["vector"] if by_vector else []
+    found = output.table(*columns, "rank", "score", *parts, "id", *which, "name", right=right)
     for number, hits in enumerate(answer.results):
         for rank, hit in enumerate(hits, 1):
             query = queries[number] if queries else str(number)
@@ -230,7 +232,9 @@ def _show(answer: SearchAnswer, queries: list[str], page: Path | None) -> None:
             score = output.text((output.score(hit.score), style))
             values = [" ".join(output.score(value) for value in hit.channels)] if by_channel else []
             values += _common(hit) if by_keypoint else []
-            found.add_row(*first, str(rank), score, *values, hit.id, output.text((hit.name, style)))
+            vector = [listing.label(hit.vector) if hit.vector else ""] if by_vector else []
+            name = output.text((hit.name, style))
+            found.add_row(*first, str(rank), score, *values, hit.id, *vector, name)
     if any(answer.results):
         output.show(found)
     else:

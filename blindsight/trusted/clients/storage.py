@@ -219,7 +219,7 @@ class StorageClient:
         retires: Sequence[SegmentId] = (),
         encrypt_planes: EncryptPlanes | None = None,
         *,
-        replaces: bool = False,
+        replaces: Sequence[bytes] = (),
     ) -> None:
         """Appends a batch in storage's queue, all of it or nothing; repeated while storage is unavailable.
 
@@ -230,7 +230,7 @@ class StorageClient:
             placements: the slots of the items, piece by piece; none for a batch that only retires segments.
             blocks, digests: one for each placement, and its SHA-256.
             encrypt_planes: encrypts items' planes in pieces, anew for every attempt, as they are not kept.
-            replaces: whether items take the places of live ones.
+            replaces: handles of live items that are deleted in the same write.
 
         Raises:
             Conflict: if the collection is not in the state before the link.
@@ -243,7 +243,14 @@ class StorageClient:
         batches = tuple(_batch(sequence, *one) for sequence, one in enumerate(placed, expected_sequence + 1))
         token = await self.fence.token()
         header = wire.AppendHeader(
-            collection_id, batch_id, expected_sequence, batches, link, tuple(retires), token, replaces
+            collection_id,
+            batch_id,
+            expected_sequence,
+            batches,
+            link,
+            tuple(retires),
+            token,
+            b"".join(_in_no_order(replaces)),
         )
 
         async def attempt() -> storage_pb2.AppendResponse:

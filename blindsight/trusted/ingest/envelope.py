@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import struct
 from base64 import b64decode, b64encode
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, field
+from itertools import starmap
 
 import numpy as np
 
 from blindsight.errors import DataLoss
-from blindsight.packing.columns import Floats
 from blindsight.trusted.ingest.photos import Photo
 from blindsight.trusted.keyring.keys import KeySet, keyed_hash
 from blindsight.trusted.keyring.padding import pad, unpad
@@ -22,6 +23,7 @@ from blindsight.trusted.keyring.sealing import Sealer
 from blindsight.trusted.queue import Message
 from blindsight.trusted.records import packed, unpacked
 from blindsight.wire.metadata import Values
+from blindsight.wire.vectors import Box, PhotoVector
 
 _NUMBER = struct.Struct("<Q")
 _LENGTH = struct.Struct("<I")
@@ -36,7 +38,7 @@ class QueuedPhoto:
         id: the owner's id; empty for a keyed hash of the content.
         name: the file's name.
         request_id: id of the call that brought it, for the logs.
-        values, vector, exif, arrived: as of `Photo`.
+        values, vectors, exif, arrived: as of `Photo`.
     """
 
     job_id: bytes
@@ -47,7 +49,7 @@ class QueuedPhoto:
     data: bytes = field(repr=False)
     request_id: str = ""
     values: Values = field(default_factory=dict)
-    vector: Floats | None = None
+    vectors: tuple[PhotoVector, ...] = ()
     exif: bool = False
     arrived: int = 0
 
@@ -60,7 +62,7 @@ class QueuedPhoto:
             self.data,
             self.id,
             values=self.values,
-            vector=self.vector,
+            vectors=self.vectors,
             exif=self.exif,
             arrived=self.arrived,
         )
@@ -84,9 +86,8 @@ class Envelopes:
 
     def seal(self, photo: QueuedPhoto) -> Message:
         """Seals a photo as a message; sealed are a length, a JSON header and the file, padded."""
-        vector = "" if photo.vector is None else b64encode(photo.vector.astype("<f8").tobytes()).decode()
         about = [photo.number, photo.collection_id.hex(), photo.id, photo.name, photo.request_id]
-        about += [packed(photo.values), vector, photo.exif, photo.arrived]
+        about += [packed(photo.values), list(map(_packed, photo.vectors)), photo.exif, photo.arrived]
         header = json.dumps(about, ensure_ascii=False).encode()
         message_id = self.message_id(photo.job_id, photo.number)
         plain = b"".join((_LENGTH.pack(len(header)), header, photo.data))
@@ -102,7 +103,7 @@ class Envelopes:
         try:
             (length,) = _LENGTH.unpack_from(plain)
             end = _LENGTH.size + length
-            number, collection_id, item_id, name, request_id, values, vector, exif, arrived = json.loads(
+            number, collection_id, item_id, name, request_id, values, vectors, exif, arrived = json.loads(
                 plain[_LENGTH.size : end]
             )
             photo = QueuedPhoto(
@@ -114,7 +115,7 @@ class Envelopes:
                 plain[end:],
                 request_id,
                 unpacked(values),
-                np.frombuffer(b64decode(vector), "<f8") if vector else None,
+                tuple(starmap(_unpacked, vectors)),
                 exif,
                 arrived,
             )
@@ -135,3 +136,14 @@ class Envelopes:
             DataLoss: if it is damaged or another item's.
         """
         return self._names.open(sealed, job_id + _NUMBER.pack(number)).decode() if sealed else ""
+
+
+def _packed(vector: PhotoVector) -> tuple[object, ...]:
+    """Returns a vector as it stands in JSON: its values as base64, its name, its box."""
+    values = b64encode(vector.values.astype("<f4").tobytes()).decode()
+    return values, vector.name, astuple(vector.box) if vector.box is not None else None
+
+
+def _unpacked(values: str, name: str, box: Sequence[float] | None) -> PhotoVector:
+    said = Box(*box) if box is not None else None
+    return PhotoVector(np.frombuffer(b64decode(values), "<f4"), name, said)

@@ -8,13 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import numpy as np
-
-from blindsight.errors import BlindsightError, InvalidArgument, InvalidImage, InvalidVector
-from blindsight.packing.columns import Floats
+from blindsight.errors import BlindsightError, InvalidArgument, InvalidImage
 from blindsight.runtime.transfer import MAX_PHOTO_BYTES
 from blindsight.trusted.ingest import arrival
 from blindsight.wire.metadata import Values
+from blindsight.wire.vectors import PhotoVector, check_vectors
 
 # Hashing or sealing these takes less than half a millisecond; a thread costs a tenth of one.
 AT_ONCE_BYTES = 256 << 10
@@ -31,7 +29,7 @@ class Photo:
 
     Attributes:
         error: set if it did not arrive in full.
-        vector: [dimension], of its owner's (embedder external); None without one.
+        vectors: of its owner's (embedder external).
         exif: whether what its camera says of it is kept as metadata, where `values` say nothing else.
         arrived: when it came, in microseconds since 1970.
     """
@@ -42,7 +40,7 @@ class Photo:
     id: str = ""
     error: BlindsightError | None = None
     values: Values = field(default_factory=dict)
-    vector: Floats | None = None
+    vectors: tuple[PhotoVector, ...] = ()
     exif: bool = False
     arrived: int = field(default_factory=arrival.now)
 
@@ -59,6 +57,7 @@ def check(photo: Photo) -> None:
         raise InvalidImage(f"photo is empty: 0 bytes, want 1 to {MAX_PHOTO_BYTES}")
     if photo.id:
         check_id(photo.id)
+    check_vectors(photo.vectors)
     if len(photo.name.encode()) > MAX_NAME_BYTES:
         raise InvalidArgument(f"name of {len(photo.name.encode())} bytes, want at most {MAX_NAME_BYTES}")
 
@@ -74,19 +73,6 @@ def check_id(item_id: str) -> None:
         raise InvalidArgument(f"id of {size} bytes, want 1 to {MAX_ID_BYTES}")
     if _CONTROL.search(item_id):
         raise InvalidArgument("id with a control character, want text of one line")
-
-
-def vector_of(values: bytes) -> Floats | None:
-    """Converts the vector that comes with a photo, [dimension]; None for none.
-
-    Raises:
-        InvalidVector: if the bytes are not whole numbers.
-    """
-    if not values:
-        return None
-    if len(values) % 4:
-        raise InvalidVector(f"{len(values)} bytes of a vector, want float32 values")
-    return np.frombuffer(values, "<f4").astype(np.float64)
 
 
 async def beside_loop(size_bytes: int, function: Callable[..., Result], *arguments: Any) -> Result:

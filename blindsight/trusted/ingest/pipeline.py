@@ -34,6 +34,7 @@ from blindsight.trusted.vault.collection import ItemKey, OpenCollection
 from blindsight.trusted.vault.items import FoundItem, Items
 from blindsight.trusted.vault.writer import Writer
 from blindsight.wire.metadata import Values, joined
+from blindsight.wire.vectors import labels_of
 
 # Size at which originals and pixels fill a batch, which is held in memory and sent as a whole.
 BATCH_BYTES = 32 << 20
@@ -66,13 +67,13 @@ class PreparedPhoto:
     """A photo that is ready to be stored.
 
     Attributes:
-        vector: [dimension], not yet transformed by the metric.
+        vectors: [vectors, dimension], not yet transformed by the metric.
         origin: the item's origin, see `ItemMetadata`.
         remark: what conversion to planes lost of the photo, why it has none, or that no search will find it.
     """
 
     item: NewItem
-    vector: Floats
+    vectors: Floats
     origin: str = ""
     remark: str = ""
 
@@ -82,7 +83,7 @@ class Batch(Generic[Entry]):
 
     Args:
         collection: None for photos that are not stored; such a batch is full with its first.
-        most: largest number of photos.
+        most: number of photos, or of their vectors, at which it is full.
 
     Attributes:
         entries: the caller's data for each photo.
@@ -91,6 +92,7 @@ class Batch(Generic[Entry]):
 
     def __init__(self, collection: OpenCollection | None, most: int) -> None:
         self.entries: list[Entry] = []
+        self._rows = 0
         self.since = time.monotonic()
         self._most = min(collection.layout.main.capacity, most) if collection is not None else 1
         self._size_bytes = 0
@@ -98,12 +100,13 @@ class Batch(Generic[Entry]):
     def add(self, entry: Entry, prepared: PreparedPhoto | None) -> None:
         """Adds a photo; None stands for one that is not stored but is answered with the others."""
         self.entries.append(entry)
+        self._rows += prepared.item.vectors if prepared is not None else 1
         self._size_bytes += prepared.item.held_bytes if prepared is not None else 0
 
     @property
     def full(self) -> bool:
         """Whether it fills a segment, or is large enough for one append."""
-        return len(self.entries) >= self._most or self._size_bytes >= BATCH_BYTES
+        return self._rows >= self._most or self._size_bytes >= BATCH_BYTES
 
 
 class Pipeline:
@@ -156,7 +159,7 @@ class Pipeline:
             Unavailable: if the photo killed its worker process twice.
         """
         collection, photo = identified.collection, identified.photo
-        embedded, remarks = await self._described(collection, photo)
+        embedded, vectors, remarks = await self._described(collection, photo)
         tags = collection.tags if UNFOUND in remarks else None
         key = ItemKey.new(identified.handle, tags)
         planes = None
@@ -176,6 +179,7 @@ class Pipeline:
             # Short: what is sealed of it must be no larger than of others.
             UNFOUND if UNFOUND in remarks else "; ".join(remarks),
             joined({**(await self._crypto.exif(photo.data) if photo.exif else {}), **values}, photo.values),
+            labels_of(photo.vectors),
         )
         keypoints = embedded.keypoints
         item = NewItem(
@@ -188,25 +192,29 @@ class Pipeline:
             sealed_keypoints=collection.seal_keypoints(key, keypoints) if keypoints else b"",
             version=key.version,
             metadata=metadata,
+            vectors=len(vectors),
         )
-        return PreparedPhoto(item, embedded.vector.astype(np.float64), origin, "; ".join(remarks))
+        return PreparedPhoto(item, vectors, origin, "; ".join(remarks))
 
-    async def _described(self, collection: OpenCollection, photo: Photo) -> tuple[Embedded, list[str]]:
-        """Returns a photo's vector, its owner's or the embedder's, and remarks."""
+    async def _described(
+        self, collection: OpenCollection, photo: Photo
+    ) -> tuple[Embedded, Floats, list[str]]:
+        """Returns what is known of a photo, its vectors, the owner's or the embedder's, and remarks."""
         config = collection.config
         if not config.describes:
-            vector = own_vector(collection, photo)
+            own = own_vectors(collection, photo)
             media_type, remark = await media_type_of(self._crypto, photo.name, photo.data)
-            return Embedded(vector.astype(np.float32), media_type), [remark] if remark else []
-        if photo.vector is not None:
+            return Embedded(own[0].astype(np.float32), media_type), own, [remark] if remark else []
+        if photo.vectors:
             raise InvalidVector(
                 f"a vector with a photo (embedder {config.embedder}), want embedder external for it"
             )
         try:
             made = await self._crypto.embed(config.embedder, config.dimension, config.channels, photo.data)
         except InvalidImage as error:
-            return undescribed(config, photo.name, error), [error.message, UNFOUND]
-        return made, []
+            stand_in = undescribed(config, photo.name, error)
+            return stand_in, stand_in.vector[None].astype(np.float64), [error.message, UNFOUND]
+        return made, made.vector[None].astype(np.float64), []
 
     async def _planes(self, collection: OpenCollection, data: bytes, halo: int) -> tuple[NewPlanes, str]:
         """Returns a photo's pixels in tiles, and a remark on what conversion lost."""
@@ -221,7 +229,7 @@ class Pipeline:
             NotFound: if the collection was deleted.
             BlindsightError: if storage reports an error; some of the photos may be stored.
         """
-        vectors, items = np.stack([one.vector for one in batch]), [one.item for one in batch]
+        vectors, items = np.concatenate([one.vectors for one in batch]), [one.item for one in batch]
         async with collection.lock:
             await self._writer.replace(collection, collection.linear().rows(vectors), items)
 
@@ -236,7 +244,7 @@ class Pipeline:
             NotFound: if the collection was deleted.
             BlindsightError: if storage reports an error; some of the photos may be stored.
         """
-        vectors, items = np.stack([one.vector for one in batch]), [one.item for one in batch]
+        vectors, items = np.concatenate([one.vectors for one in batch]), [one.item for one in batch]
         async with collection.lock:
             stored = await self._writer.append_new(collection, vectors, items)
         tried = [one.item.handle for index, one in enumerate(batch) if one.origin and index not in stored]
@@ -271,24 +279,39 @@ async def media_type_of(crypto: Crypto, name: str, data: bytes) -> tuple[str, st
         return mimetypes.guess_type(name, strict=False)[0] or UNKNOWN_TYPE, error.message
 
 
-def own_vector(collection: OpenCollection, photo: Photo) -> Floats:
-    """Returns the vector that came with a photo, [dimension].
+def own_vectors(collection: OpenCollection, photo: Photo) -> Floats:
+    """Returns the vectors that came with a photo, [vectors, dimension].
 
     Raises:
-        InvalidVector: if there is none, or the collection's metric cannot take it.
+        InvalidVector: if there is none, or the collection's metric cannot take one.
     """
-    dimension = collection.config.dimension
-    if photo.vector is None:
+    vectors = stacked(photo, collection.config.dimension)
+    try:
+        linear.check_vectors(vectors, collection.config.dimension)
+        collection.linear().rows(vectors)
+    except InvalidVector as error:
+        # What is checked is a matrix, whose rows the message names.
+        only = error.message.replace("row 0", "its vector") if len(vectors) == 1 else ""
+        raise InvalidVector(only or error.message.replace("row ", "its vector ")) from None
+    return vectors
+
+
+def stacked(photo: Photo, dimension: int) -> Floats:
+    """Returns the vectors that came with a photo, unchecked but for their dimension: [vectors, dimension].
+
+    Raises:
+        InvalidVector: if there is none, or one has another dimension.
+    """
+    if not photo.vectors:
         raise InvalidVector(
             f"a photo without its vector (embedder external), want {dimension} numbers with it"
         )
-    try:
-        linear.check_vectors(photo.vector[None], dimension)
-        collection.linear().rows(photo.vector[None])
-    except InvalidVector as error:
-        # What is checked is a matrix of one row, which the message names.
-        raise InvalidVector(error.message.replace("row 0", "its vector")) from None
-    return photo.vector
+    rows = [one.values for one in photo.vectors]
+    for index, row in enumerate(rows):
+        if len(row) != dimension:
+            which = f" {index}" if index else ""
+            raise InvalidVector(f"a photo's vector{which} of dimension {len(row)}, want {dimension}")
+    return np.stack(rows).astype(np.float64)
 
 
 async def identify(collection: OpenCollection, photo: Photo) -> IdentifiedPhoto:

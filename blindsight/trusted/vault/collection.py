@@ -13,10 +13,12 @@ from blindsight.packing.columns import collection_layout
 from blindsight.packing.planes import PlaneLayout
 from blindsight.packing.segments import Placement, Region
 from blindsight.parameters import Scheme, of_ring
+from blindsight.trusted import embedders
 from blindsight.trusted.columns.keys import CollectionKeys
 from blindsight.trusted.keyring.handles import HandleKey
 from blindsight.trusted.keyring.keys import KeySet, keyed_hash
 from blindsight.trusted.keyring.padding import pad, unpad
+from blindsight.trusted.keyring.parts import PartKey
 from blindsight.trusted.keyring.sealing import Sealer
 from blindsight.trusted.keyring.tags import Tags
 from blindsight.trusted.records import CollectionConfig, ItemMetadata
@@ -67,6 +69,7 @@ class OpenCollection:
         reading: held by who reads the slot map again for others, too.
         log: makes and checks the links of the log.
         tags: of items that no search ranks.
+        parts: makes handles of the second and later vectors of items.
         known: the newest point of the log that was seen.
         contended: whether others wrote between this writer's last two writes.
         doubts: how often it was found that storage may hold a write that `slots` lacks.
@@ -88,6 +91,7 @@ class OpenCollection:
         self.known = Point()
         self.log = LogKey(keys.subkey("log", record.collection_id))
         self.tags = Tags(keys.subkey("tags", record.collection_id))
+        self.parts = PartKey(keys.subkey("parts", record.collection_id))
         self.contended = False
         self.doubts = self._settled = 0
         self.parameters = record.parameters
@@ -122,9 +126,19 @@ class OpenCollection:
     def advance(self, slots: SlotMap) -> None:
         """Adopts a slot map unless it is older than the current one: an earlier read may end later."""
         if slots.sequence >= self.slots.sequence:
-            # An owner's own vectors describe what they may.
-            self.slots = slots.tagged(self.tags) if self.config.describes else slots
+            self.slots = slots.keyed(*self._slot_keys)
             self.known = slots.point
+
+    @property
+    def items(self) -> int:
+        """The number of items that storage counted at the last refresh: further vectors of items are none."""
+        return self.record.items - (self.slots.rows - self.slots.items)
+
+    @property
+    def _slot_keys(self) -> tuple[Tags | None, PartKey | None]:
+        # An owner's own vectors describe what they may, and of those with photos an item may have several.
+        tags = self.tags if self.config.describes else None
+        return tags, self.parts if self.config.embedder == embedders.EXTERNAL else None
 
     def handle(self, item_id: str) -> bytes:
         """Returns the handle by which storage identifies an item id."""

@@ -122,7 +122,7 @@ def due(collection: OpenCollection) -> tuple[Region, ...]:
     slots, layout = collection.slots, collection.layout
     if layout.main == layout.tail:
         return ()
-    if slots.live_items(Region.TAIL) >= layout.main.capacity:
+    if slots.live_rows(Region.TAIL) >= layout.main.capacity:
         return tuple(Region)
     groups = plan(collection, (Region.TAIL,))
     retired, written = sum(len(group.sources) for group in groups), sum(bool(group.items) for group in groups)

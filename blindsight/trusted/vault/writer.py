@@ -49,6 +49,8 @@ _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.08, 1.0
 _APPEND_CIPHERTEXTS = 128
 # Largest change of metadata at once.
 UPDATE_ITEMS, UPDATE_BYTES = 1000, 2 << 20
+# Vectors of items that are deleted at once.
+DELETE_ROWS = 10_000
 
 # Blocks that were encrypted ahead, by the index of their first row and their placement.
 Ahead = Mapping[tuple[int, Placement], bytes]
@@ -125,7 +127,7 @@ class Writer:
 
         Args:
             rows: [count, row dimension].
-            items: one per row.
+            items: of one vector each, one per row.
             ahead: the result of `encrypt` for these rows.
 
         Raises:
@@ -140,8 +142,8 @@ class Writer:
         """Stores items, in the places of those that have their handles: a reader finds one or the other.
 
         Args:
-            rows: [count, row dimension].
-            items: one per row, each another.
+            rows: [count, row dimension], those of an item after one another.
+            items: of one or more rows, each another.
 
         Raises:
             Conflict: if other writers keep writing; some of the items may be stored.
@@ -158,8 +160,9 @@ class Writer:
         """Stores the items that do not exist yet; other writers may store the same ones meanwhile.
 
         Args:
-            rows: vectors [count, dimension], not yet transformed by the metric.
-            items: one per vector; of duplicates the first counts.
+            rows: vectors [count, dimension], not yet transformed by the metric, those of an item after one
+                another.
+            items: of one or more vectors; of duplicates the first counts.
 
         Returns:
             the indices of the items that this call stored; they are durable.
@@ -168,6 +171,7 @@ class Writer:
             Conflict: if other writers keep writing; some of the items may be stored.
         """
         stored: set[int] = set()
+        of_item = _rows_of(items)
         handles = [item.handle for item in items]
         different = len(set(handles))
         for _ in range(CONFLICT_ATTEMPTS + len(items)):
@@ -178,9 +182,9 @@ class Writer:
                 if not self._fresh(collection, handles):
                     return stored
             batch_id = _new_batch_id()
-            fresh, ahead = await self._turn(collection, batch_id, rows, handles)
+            fresh, ahead = await self._turn(collection, batch_id, rows, items)
             if fresh:
-                formed = collection.linear().rows(rows[fresh])
+                formed = collection.linear().rows(rows[_together_rows(of_item, fresh)])
                 with suppress(AlreadyExists):  # another writer has stored one meanwhile
                     chosen = [items[index] for index in fresh]
                     done = await self._append_some(collection, batch_id, formed, chosen, ahead=ahead)
@@ -188,10 +192,14 @@ class Writer:
         raise Conflict("others store and delete the same items again and again; try again")
 
     async def _turn(
-        self, collection: OpenCollection, batch_id: bytes, rows: Floats, handles: Sequence[bytes]
+        self, collection: OpenCollection, batch_id: bytes, rows: Floats, items: Sequence[NewItem]
     ) -> tuple[list[int], Ahead]:
         """Waits for the batch's turn; returns which items are new, and their blocks, encrypted meanwhile."""
+        handles = [item.handle for item in items]
         expected = self._fresh(collection, handles)
+        if len(rows) > len(items):  # the order of their rows depends on how many fit into an append
+            await self._wait_for_others(collection, batch_id)
+            return self._fresh(collection, handles), {}
         formed = collection.linear().rows(rows[expected])
         _, ahead = await asyncio.gather(
             self._wait_for_others(collection, batch_id), self.encrypt(collection, collection.slots, formed)
@@ -222,19 +230,22 @@ class Writer:
         *,
         replaces: bool = False,
     ) -> int:
-        """Makes one append of items that are not done yet; returns how many are done then."""
+        """Makes one append of items that are not done yet, each with all rows; returns how many are done."""
+        of_item = _rows_of(items)
         backoff = Backoff(
             first_seconds=_FIRST_PAUSE_SECONDS, longest_seconds=_LONGEST_PAUSE_SECONDS, jitter=1
         )
         for attempt in range(1, CONFLICT_ATTEMPTS + 1):
             slots = collection.slots
-            placements = list(_together(collection, collection.plan(slots, len(items) - done)))
-            blocks = await self._blocks(collection, placements, rows, done, ahead)
-            stop = done + sum(placement.count for placement in placements)
+            stop, placements = _fitting(collection, slots, of_item, done)
+            chosen = _with_parts(collection, items[done:stop])
+            if len(chosen) == stop - done:
+                blocks = await self._blocks(collection, placements, rows, of_item[done].start, ahead)
+            else:
+                order = _firsts_first(of_item[done:stop])
+                blocks = await self._blocks(collection, placements, rows[order])
             try:
-                await self._commit(
-                    collection, batch_id, slots, placements, blocks, items[done:stop], replaces=replaces
-                )
+                await self._commit(collection, batch_id, slots, placements, blocks, chosen, replaces=replaces)
             except Conflict:
                 # Another writer came first, or an answer was lost: read again what storage holds.
                 if attempt == CONFLICT_ATTEMPTS:
@@ -301,9 +312,8 @@ class Writer:
     ) -> None:
         """Appends blocks to the log in its state `before`, for which they were placed."""
         digests = await asyncio.to_thread(lambda: [digest(block) for block in blocks])
-        kept = before
-        if replaces:
-            kept = before.without_items(handles_from_bytes(b"".join(item.handle for item in items)), 0)
+        gone = _live(before, [item.handle for item in items]) if replaces else []
+        kept = before.without_items(handles_from_bytes(b"".join(gone)), 0) if gone else before
         after = _after(kept, before.sequence, placements, digests, items, retired)
         link = collection.log.link(before.chain, after, collection.record)
         with collection.unless_answered():
@@ -317,7 +327,7 @@ class Writer:
                 items,
                 list(retired),
                 encrypt_planes=partial(self._encrypted_planes, collection),
-                replaces=replaces,
+                replaces=gone,
             )
         batches = list(zip(placements, blocks, strict=True))
         written = Written(before.sequence, after.sequence, after.epoch, batches, retired, items)
@@ -374,21 +384,30 @@ class Writer:
         Raises:
             Conflict: if other writers keep writing.
         """
-        wanted = list(dict.fromkeys(handles))
-        for _ in range(CONFLICT_ATTEMPTS):
-            await self._vault.refresh(collection)
+        wanted, deleted, refused = list(dict.fromkeys(handles)), list[bytes](), 0
+        await self._vault.refresh(collection)
+        while wanted:
             before = collection.slots
             live = before.versions(wanted)
-            gone = [handle for handle in wanted if handle in live]
+            wanted = [handle for handle in wanted if handle in live]
+            gone, done = _at_most(before, wanted, DELETE_ROWS)
             if not gone:
-                return gone
+                break
             after = before.without_items(handles_from_bytes(b"".join(gone)), before.sequence + 1)
             link = collection.log.link(before.chain, after, collection.record)
-            with suppress(Conflict), collection.unless_answered():
-                await self._storage.delete_items(collection.record.collection_id, gone, link)
-                await self._vault.adopt(collection, replace(after, chain=link.chain))
-                return gone
-        raise Conflict("the collection is written to again and again; try again")
+            try:
+                with collection.unless_answered():
+                    await self._storage.delete_items(collection.record.collection_id, gone, link)
+                    await self._vault.adopt(collection, replace(after, chain=link.chain))
+            except Conflict:
+                refused += 1
+                if refused == CONFLICT_ATTEMPTS:
+                    raise
+                await self._vault.refresh(collection)
+                continue
+            deleted += wanted[:done]
+            wanted = wanted[done:]
+        return deleted
 
     async def truncate(self, collection: OpenCollection) -> int:
         """Removes all items in one write, and returns how many there were.
@@ -521,6 +540,62 @@ def _segment(items: Sequence[NewItem], sha256: bytes) -> Segment:
     if any(item.version for item in items):
         versions = np.frombuffer(b"".join(item.version or NO_VERSION for item in items), "<u8")
     return Segment(handles, (SlotBatch(len(items), sha256),), versions)
+
+
+def _rows_of(items: Sequence[NewItem]) -> list[range]:
+    """Returns the rows of each item, which stand after one another."""
+    stops = accumulate(item.vectors for item in items)
+    return [range(stop - item.vectors, stop) for item, stop in zip(items, stops, strict=True)]
+
+
+def _together_rows(of_item: Sequence[range], chosen: Iterable[int]) -> list[int]:
+    return [row for index in chosen for row in of_item[index]]
+
+
+def _firsts_first(of_item: Sequence[range]) -> list[int]:
+    """Returns the first row of each item, and then the others: no two tell that they are of one."""
+    return [rows[0] for rows in of_item] + [row for rows in of_item for row in rows[1:]]
+
+
+def _with_parts(collection: OpenCollection, items: Sequence[NewItem]) -> list[NewItem]:
+    """Returns the items, and then their further vectors as such that are nothing but a handle."""
+    further = [item for item in items if item.vectors > 1]
+    handles = [one for item in further for one in collection.parts.handles(item.handle, item.vectors - 1)]
+    return [*items, *map(NewItem, handles)]
+
+
+def _fitting(
+    collection: OpenCollection, slots: SlotMap, of_item: Sequence[range], done: int
+) -> tuple[int, list[Placement]]:
+    """Returns up to which item one append takes them with all their rows, and the places of these.
+
+    It takes one, however many rows that has.
+    """
+    stop, first = len(of_item), of_item[done].start
+    while True:
+        placements = list(collection.plan(slots, of_item[stop - 1].stop - first))
+        room = first + sum(placement.count for placement in _together(collection, placements))
+        if room >= of_item[stop - 1].stop or stop == done + 1:
+            return stop, placements
+        fitting = sum(rows.stop <= room for rows in of_item[done:stop])
+        stop = done + max(1, fitting)
+
+
+def _live(slots: SlotMap, handles: Sequence[bytes]) -> list[bytes]:
+    """Returns the handles of those of these items that are there, and of their further vectors."""
+    there = list(slots.versions(handles))
+    return there + slots.parts(there)
+
+
+def _at_most(slots: SlotMap, items: Sequence[bytes], rows: int) -> tuple[list[bytes], int]:
+    """Returns the handles of the first items and their further vectors, and how many items these are.
+
+    They are at most `rows`, or one item.
+    """
+    count = min(len(items), rows)
+    while len(found := _live(slots, items[:count])) > rows and count > 1:
+        count = max(1, count // 2)
+    return found, count
 
 
 def _together(collection: OpenCollection, placements: Iterable[Placement]) -> Iterator[Placement]:

@@ -269,7 +269,8 @@ class Catalog:
         """
         selection, found = await self.select(collection, wanted), list[bytes]()
         for key, segment in collection.slots.segments.items():
-            found += [handle.tobytes() for handle in segment.handles[selection.of(key, segment)]]
+            passing = selection.of(key, segment) & segment.items
+            found += [handle.tobytes() for handle in segment.handles[passing]]
         return found
 
     async def count(self, collection: OpenCollection, wanted: Filter | None) -> int:
@@ -279,7 +280,9 @@ class Catalog:
             DataLoss, Unavailable: see `reach`.
         """
         selection, slots = await self.select(collection, wanted), collection.slots
-        return sum(int(selection.of(key, segment).sum()) for key, segment in slots.segments.items())
+        return sum(
+            int((selection.of(key, segment) & segment.items).sum()) for key, segment in slots.segments.items()
+        )
 
     async def page(
         self, collection: OpenCollection, wanted: Filter | None, position: Position, limit: int

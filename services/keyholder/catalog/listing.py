@@ -147,7 +147,7 @@ class Listing:
 
     def _sort(self, *, by_id: bool) -> tuple[_Keys, _Blocks]:
         handles = [
-            segment.handles[segment.live & (segment.unmarked_versions == 0)].tobytes()
+            segment.handles[segment.items & (segment.unmarked_versions == 0)].tobytes()
             for segment in self.slots.segments.values()
         ]
         blocks = self._collection.blocks(b"".join(handles))

@@ -136,7 +136,8 @@ class Rows:
                 lacking = self._lacking(segment, rows)
                 missing += [segment.handles[slot].tobytes() for slot in lacking]
                 self._segments[key] = segment, rows
-                (self._partial.add if len(lacking) else self._partial.discard)(key)
+                unknown = len(lacking) or (rows[segment.further] == _UNKNOWN).any()
+                (self._partial.add if unknown else self._partial.discard)(key)
         return missing
 
     def _lacking(self, segment: Segment, rows: Numbers) -> npt.NDArray[np.intp]:
@@ -152,10 +153,12 @@ class Rows:
         The version of an entry may be another: while an item changes, a search finds it as it was or as it
         will be, and not as gone.
         """
-        rows = self._find(segment.words)
+        rows = self._find(segment.item_words)  # of further vectors those of their items
         gone = self._versions[rows] == 0 if self._count else True
         rows = np.where((rows == _NONE) | gone, np.int32(_UNKNOWN), rows)
-        return np.where(segment.unmarked_versions == 0, np.int32(_NONE), rows)
+        bare = segment.unmarked_versions == 0
+        bare[segment.further] = False
+        return np.where(bare, np.int32(_NONE), rows)
 
     def stale(self) -> Words:
         """Returns the first words of entries whose items are gone, and drops them."""
@@ -166,7 +169,7 @@ class Rows:
             live = np.zeros(len(self._words), np.bool_)
             for key, (segment, rows) in self._segments.items():
                 # Entries that came since are those of items that are here.
-                found = self._find(segment.words) if key in self._partial else rows
+                found = self._find(segment.item_words) if key in self._partial else rows
                 live[found[(found >= 0) & (found < self._count)]] = True
             gone = np.flatnonzero(self._known & ~live)
             self._known[: len(live)] = live
@@ -222,7 +225,7 @@ class Selection:
         return bool(self._mask[-1])
 
     def of(self, key: SegmentId, segment: Segment) -> Mask:
-        """Returns which live slots of a segment have an item that passes: [fill]."""
+        """Returns which live slots of a segment have a vector of an item that passes: [fill]."""
         if self._every:
             return segment.live
         return np.asarray(self._of(self._rows.rows_of(key, segment)) & segment.live)

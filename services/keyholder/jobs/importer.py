@@ -181,7 +181,7 @@ class Imports:
             photo.data,
             request_ids.current.get(),
             photo.values,
-            photo.vector,
+            photo.vectors,
             photo.exif,
             photo.arrived,
         )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any
 
-from blindsight.errors import BlindsightError, InvalidArgument, InvalidVector, NotFound
+from blindsight.errors import BlindsightError, InvalidArgument, NotFound
 from blindsight.runtime.transfer import announced
-from blindsight.trusted.ingest.photos import Photo, vector_of
+from blindsight.trusted.ingest.photos import Photo
 from blindsight.trusted.ingest.records import Job, JobState
 from blindsight.wire.imports import ImportFile, ImportInfo, ImportState
 from blindsight.wire.times import of_unix
@@ -124,11 +124,7 @@ async def _photo(message: Any, rest: AsyncIterator[Any] | None, exif: bool) -> P
         receiver.add(file.data)
     data = receiver.finish() if rest is None else await announced(rest, receiver)
     values = file.metadata.values if file.metadata is not None else {}
-    try:
-        vector = vector_of(file.vector)
-    except InvalidVector as error:
-        return Photo(file.number, file.name, b"", file.id, error)
-    return Photo(file.number, file.name, data, file.id, values=values, vector=vector, exif=exif)
+    return Photo(file.number, file.name, data, file.id, values=values, vectors=file.vectors, exif=exif)
 
 
 def reports(items: Sequence[Any]) -> list[ItemReport]:

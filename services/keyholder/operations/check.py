@@ -39,7 +39,7 @@ class Findings:
 
     Attributes:
         segments: of which a batch is damaged.
-        rowless: handles of live items that no search can rank: of damaged batches, or quarantined before.
+        rowless: handles of vectors that no search can rank: of damaged batches, or quarantined before.
         quarantined: those of them that are quarantined.
         nameless: handles of items whose record is damaged.
         named: by handle the ids of those of them whose ids are known all the same.
@@ -98,6 +98,7 @@ class Check:
         self._collection = collection
         self.state = CheckProgress()
         self.findings = Findings()
+        self._maimed: set[bytes] = set()  # items of which a vector is lost, or was
 
     async def run(self) -> AsyncIterator[CheckProgress]:
         """Reads every batch, and every sealed thing of every item; yields progress.
@@ -165,6 +166,7 @@ class Check:
         lost = segment.live & ~covered(segment, blocks)
         rowless = handles_at(segment, lost | segment.quarantined)
         self.findings.rowless.update(rowless)
+        self._maimed.update(item for item, _ in self._collection.slots.items_of(rowless).values())
         for item in filter(None, map(self._collection.bare_item, rowless)):
             self._name(item.id)
         self.findings.quarantined.update(handles_at(segment, segment.quarantined))
@@ -188,7 +190,7 @@ class Check:
                 await self._items.steady(self._collection, partial(self._contents, item))
             except DataLoss as error:
                 self.note("item", item.metadata.id, error.message)
-            if handle in self.findings.rowless - self.findings.opened:
+            if handle in self._maimed - self.findings.opened:
                 self._name(item.metadata.id)
 
     async def _nameless(self, handle: bytes, message: str) -> None:
@@ -270,6 +272,6 @@ def handles_at(segment: Segment, slots: npt.NDArray[np.bool_]) -> list[bytes]:
 def _sealed(collection: OpenCollection) -> Iterator[bytes]:
     """Yields the handles of live items that have more than a vector."""
     for segment in collection.slots.segments.values():
-        for handle in handles_at(segment, segment.live):
+        for handle in handles_at(segment, segment.items):
             if collection.bare_item(handle) is None:
                 yield handle

@@ -26,6 +26,7 @@ from blindsight.trusted.ingest.pipeline import (
     Pipeline,
     PreparedPhoto,
     identify,
+    stacked,
     vector_items,
 )
 from blindsight.trusted.ingest.read_ahead import groups
@@ -184,8 +185,8 @@ class Ingest:
             if identified.handle in self._waiting and not self._upsert:
                 return _Examined(duplicate, identified.handle)
             try:
-                if photo.vector is not None:
-                    await self._decide_norm(photo.vector[None])
+                if photo.vectors and not self._collection.config.describes:
+                    await self._decide_norm(stacked(photo, self._collection.config.dimension))
                 prepared = await self._pipeline.prepare(identified, halo=self._halo, values=self._metadata)
             except BlindsightError as error:
                 return _rejected(photo, error)

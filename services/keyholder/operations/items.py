@@ -133,9 +133,7 @@ class ItemOperations:
         """
         async with collection.lock:
             named = await self._meant(collection, ids, where)
-            handles, gone = list(named), set[bytes]()
-            for start in range(0, len(handles), MOST_IDS):
-                gone |= set(await self._writer.delete(collection, handles[start : start + MOST_IDS]))
+            gone = set(await self._writer.delete(collection, list(named)))
             await self._catalog.remove(collection, list(gone))
         return len(gone), [
             item_id for handle, item_id in named.items() if item_id is not None and handle not in gone
@@ -173,6 +171,7 @@ def described(metadata: ItemMetadata) -> Item:
         metadata.size_bytes,
         metadata.remark,
         metadata.values,
+        metadata.vectors,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -290,16 +290,12 @@ class Search:
             self._passing(leaders, higher_is_better=ranking.higher_is_better)
             for ranking, leaders in zip(rankings, best, strict=True)
         ]
-        opened = await self._catalog.find(self._collection, _names(found))
+        items = self._collection.slots.items_of(_names(found))
+        opened = await self._catalog.find(self._collection, {item for item, _ in items.values()})
         for message in [item for item in opened.values() if isinstance(item, str)][:1]:
             self._scorer.alarms.note(self._collection.config.name, message)
-        # Photos that were deleted since their slots were scored are left out.
         return [
-            [
-                (name.tobytes(), _hit(opened[name.tobytes()], score, parts, decimals(ranking.scale)))
-                for score, parts, name in zip(leaders.scores, leaders.parts, leaders.names, strict=True)
-                if name.tobytes() in opened and name.tobytes() != query.without
-            ][self._offset : self._k]
+            _ranked(leaders, items, opened, query.without, decimals(ranking.scale))[self._offset : self._k]
             for query, ranking, leaders in zip(queries, rankings, found, strict=True)
         ]
 
@@ -345,7 +341,7 @@ def _take(
         if selection is not None:
             passing = selection.of(key, segment)
             ranked = passing if ranked is None else ranked & passing
-        segments.append((ranked, segment.handles))
+        segments.append((ranked, segment.handles, segment.item_words if len(segment.further) else None))
     for number, ranking in enumerate(rankings[result.first_query :][: result.queries]):
         ranking.add(products[:, number], segments)
 
@@ -390,9 +386,33 @@ def decimals(scale: float) -> int:
     return SCORE_DECIMALS + (max(0, -math.floor(math.log10(scale))) if scale else 0)
 
 
-def _hit(item: ItemMetadata | str, score: float, parts: Floats, places: int) -> Hit:
+def _ranked(
+    leaders: Leaders,
+    items: Mapping[bytes, tuple[bytes, int]],
+    opened: Mapping[bytes, ItemMetadata | str],
+    without: bytes,
+    places: int,
+) -> list[Ranked]:
+    """Returns the best items of a ranking; those that were deleted since they were scored are left out.
+
+    Args:
+        items: of each row, with the number of its vector.
+        opened: the metadata of items, or why there are none.
+        without: the item that is left out; empty: none.
+        places: decimals of scores.
+    """
+    made: list[Ranked] = []
+    for score, parts, name in zip(leaders.scores, leaders.parts, leaders.names, strict=True):
+        item, index = items.get(name.tobytes(), (b"", 0))
+        if item in opened and item != without:
+            made.append((item, _hit(opened[item], index, score, parts, places)))
+    return made
+
+
+def _hit(item: ItemMetadata | str, index: int, score: float, parts: Floats, places: int) -> Hit:
     rounded = round(float(score), places)
     channels = tuple(round(float(part), places) for part in parts)
     if isinstance(item, str):
         return Hit("", rounded, "", channels, damage=item)
-    return Hit(item.id, rounded, item.name, channels, metadata=item.values)
+    vector = item.vectors[index] if index < len(item.vectors) else None
+    return Hit(item.id, rounded, item.name, channels, metadata=item.values, vector=vector)

@@ -11,12 +11,15 @@ from blindsight.packing.columns import Floats
 from blindsight.packing.segments import SegmentId
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto.pool import Crypto
+from blindsight.trusted.records import ItemMetadata
 from blindsight.trusted.similarity.linear import Metric
 from blindsight.trusted.slots import SlotMap
 from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.trusted.vault.repack import decrypted
 from blindsight.trusted.vault.vault import Vault
 from blindsight.wire.items import ItemVector
+from blindsight.wire.vectors import MOST_VECTORS
+from services.keyholder.catalog.catalog import Catalog
 
 # Of a reading, while others write.
 _ATTEMPTS = 16
@@ -36,17 +39,24 @@ class StoredVectors:
         vault: refreshes slot maps.
         storage: has the columns; it learns in which segments the items are.
         crypto: decrypts them.
+        catalog: says what they are of.
     """
 
-    def __init__(self, vault: Vault, storage: StorageClient, crypto: Crypto) -> None:
+    def __init__(self, vault: Vault, storage: StorageClient, crypto: Crypto, catalog: Catalog) -> None:
         self._vault = vault
         self._storage = storage
         self._crypto = crypto
+        self._catalog = catalog
 
-    async def read(self, collection: OpenCollection, item_ids: Sequence[str]) -> tuple[list[bytes], Floats]:
+    async def read(
+        self, collection: OpenCollection, item_ids: Sequence[str], index: int = 0
+    ) -> tuple[list[bytes], Floats]:
         """Returns the handles of items and their vectors [count, dimension], as far as columns tell them.
 
         They are rounded as those are, and what a metric does not need is lost: the length, with cosine.
+
+        Args:
+            index: which vector of each, by its place among the item's.
 
         Raises:
             NotFound: if there is no such item, or it has no vector.
@@ -56,22 +66,26 @@ class StoredVectors:
         for _ in range(_ATTEMPTS):
             handles = [await searchable(self._vault, collection, item_id) for item_id in item_ids]
             slots = collection.slots
-            places = [place for place in map(slots.find, handles) if place is not None]
+            rows = [_row(collection, slots, *one, index) for one in zip(handles, item_ids, strict=True)]
+            places = [place for place in map(slots.find, rows) if place is not None]
             if len(places) < len(handles):
                 continue  # one was deleted while others were looked for: the next look says so
             try:
-                rows = await self._rows(collection, slots, places)
+                vectors = await self._rows(collection, slots, places)
             except Conflict:
                 await self._vault.refresh(collection)
                 continue
-            return handles, collection.linear().vectors(rows)
+            return handles, collection.linear().vectors(vectors)
         raise Conflict("the collection is written to again and again; try again")
 
-    async def of_item(self, collection: OpenCollection, item_id: str) -> ItemVector:
-        """Returns the vector of an item, and what is lost of it; raises as `read`."""
-        _, (vector,) = await self.read(collection, [item_id])
+    async def of_item(self, collection: OpenCollection, item_id: str, index: int) -> ItemVector:
+        """Returns a vector of an item, by its place among them, and what is lost of it; raises as `read`."""
+        (handle,), (vector,) = await self.read(collection, [item_id], index)
         lost = _LOST.get(collection.config.metric, "")
-        return ItemVector(vector.astype(np.float32), f"{collection.precision}{lost}")
+        item = (await self._catalog.find(collection, [handle])).get(handle)
+        labels = item.vectors if isinstance(item, ItemMetadata) else ()
+        label = labels[index] if index < len(labels) else None
+        return ItemVector(vector.astype(np.float32), f"{collection.precision}{lost}", label)
 
     async def _rows(
         self, collection: OpenCollection, slots: SlotMap, places: Sequence[tuple[SegmentId, int]]
@@ -82,6 +96,24 @@ class StoredVectors:
         for key in wanted:
             read[key] = await decrypted(self._crypto, collection, key.region, blocks[key])
         return np.stack([read[key][slot] for key, slot in places])
+
+
+def _row(collection: OpenCollection, slots: SlotMap, handle: bytes, item_id: str, index: int) -> bytes:
+    """Returns the handle of an item's vector.
+
+    Raises:
+        NotFound: if the item has fewer, or this one was lost.
+    """
+    if not index:
+        return handle
+    row = collection.parts.handles(handle, index)[-1] if index < MOST_VECTORS else b""
+    place = slots.find(row) if row else None
+    if place is None and slots.find(handle) is not None:
+        last = len(slots.parts([handle]))
+        raise NotFound(f"vector {index} of item {item_id!r}, want 0 to {last}: that is all it has")
+    if place is not None and slots.segments[place[0]].quarantined[place[1]]:
+        raise NotFound(f"vector {index} of item {item_id!r} {_QUARANTINED}")
+    return row
 
 
 async def searchable(vault: Vault, collection: OpenCollection, item_id: str) -> bytes:

@@ -234,40 +234,42 @@ class Verify:
         form = collection.linear().form(vector)
         handle = await searchable(self._vault, collection, item_id)
         timings = Timings()
-        score = await self._score(collection, handle, form, timings)
-        distance = _as_distance(config.metric, score)
+        scores = await self._scores(collection, handle, form, timings)
+        distance = min(_as_distance(config.metric, score) for score in scores)
         return Compared(distance, chosen, config.metric, parameters, timings)
 
-    async def _score(
+    async def _scores(
         self, collection: OpenCollection, handle: bytes, form: linear.LinearForm, timings: Timings
-    ) -> float:
+    ) -> list[float]:
+        """Returns the score of each vector of an item, in no order."""
         scores: list[float] = []
+        places: list[tuple[SegmentId, int]] = []
 
         def begin(slots: SlotMap) -> Take:
             scores.clear()
-            place = slots.find(handle)
-            if place is None:
+            places[:] = slots.ranked_rows(handle)
+            if slots.find(handle) is None:
                 raise NotFound("it was deleted meanwhile")
-            return partial(_take, *place, form.reading, scores)
+            return partial(_take, places, form.reading, scores)
 
         await self._scorer.run(collection, form.weights[None], begin, timings, Part())
-        if not scores:
+        if len(scores) != len(places) or not scores:
             raise DataLoss("the evaluator did not score the item's segment")
-        return scores[0]
+        return scores
 
 
 def _take(
-    key: SegmentId,
-    slot: int,
+    places: Sequence[tuple[SegmentId, int]],
     reading: linear.Reading,
     scores: list[float],
     result: ScoreResult,
     products: Floats,
 ) -> None:
-    """Reads the score of one slot if its segment is among those of an answer."""
-    if result.region is key.region and key.index in result.segments:
-        of_slot = products[result.segments.index(key.index), 0, :, slot]
-        scores.append(float(reading.scores(of_slot[None])[0]))
+    """Reads the scores of those of these slots whose segments are among those of an answer."""
+    for key, slot in places:
+        if result.region is key.region and key.index in result.segments:
+            of_slot = products[result.segments.index(key.index), 0, :, slot]
+            scores.append(float(reading.scores(of_slot[None])[0]))
 
 
 def _hiding(parameters: Parameters, what: str) -> ParameterSet:

@@ -10,10 +10,11 @@ from blindsight.errors import BlindsightError, InvalidArgument, InvalidVector
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime.status import REASONS
 from blindsight.runtime.transfer import announced
-from blindsight.trusted.ingest.photos import Photo, vector_of
+from blindsight.trusted.ingest.photos import Photo
 from blindsight.wire.ingest import OUTCOME, ItemResult
 from blindsight.wire.items import FileHeader, VectorBlock
 from blindsight.wire.metadata import Metadata
+from blindsight.wire.vectors import PhotoVector
 from services.keyholder.operations.ingest import Vectors
 
 
@@ -34,20 +35,15 @@ async def photos(requests: AsyncIterator[pb.IngestRequest], *, exif: bool) -> As
         else:
             values = file.metadata.values if file.metadata is not None else {}
             data = await announced(requests, receiver)
-            try:
-                vector = vector_of(file.vector)
-            except InvalidVector as error:
-                yield Photo(index, file.name, b"", file.id, error)
-            else:
-                yield Photo(index, file.name, data, file.id, values=values, vector=vector, exif=exif)
+            yield Photo(index, file.name, data, file.id, values=values, vectors=file.vectors, exif=exif)
 
 
 async def whole_photo(request: pb.IngestImageRequest) -> AsyncIterator[Photo]:
     """Yields the photo of a request that is one message."""
     values = Metadata.from_message(request.metadata).values
-    vector = np.array(request.vector, np.float64) if request.vector else None
+    vectors = tuple(map(PhotoVector.from_message, request.vectors))
     exif = request.settings.exif
-    yield Photo(0, request.name, request.image, request.id, values=values, vector=vector, exif=exif)
+    yield Photo(0, request.name, request.image, request.id, values=values, vectors=vectors, exif=exif)
 
 
 def outcome(result: ItemResult) -> pb.IngestImageResponse:

@@ -13,7 +13,7 @@ from support.oddities import EMBEDDERS, ODDITIES
 from support.photos import encoded, jpeg, many, photo
 from support.ports import free_ports
 
-from blindsight.client import Photo
+from blindsight.client import Photo, PhotoVector
 from blindsight.errors import Conflict, InvalidArgument, NotFound
 from services.worker.metrics import REGISTRY
 
@@ -137,6 +137,10 @@ def test_workers_keep_photos_with_vectors_of_their_owners(bulk, vault, request):
     assert counts(end) == (3, 3, 0, 0)
     long = portraits.ingest_bulk([jpeg("coffee")], vectors=np.full((1, 8), 9.0)).wait()
     assert counts(long) == (1, 0, 0, 1)
+    several = [Photo(jpeg("cat"), "cat", vectors=[-vectors[0], PhotoVector(-vectors[1], "right")])]
+    assert counts(portraits.ingest_bulk(several).wait()) == (1, 1, 0, 0)
+    (hit,) = portraits.search_vectors(-vectors[1], k=1).results[0]
+    assert (hit.id, hit.vector.index, hit.vector.name, portraits.count()) == ("cat", 1, "right", 4)
     found = [hits[0].id for hits in portraits.search_vectors(vectors, k=1).results]
     assert [portraits.get(item_id).data for item_id in found] == [jpeg("coins"), b"no image", jpeg("rocket")]
     unbounded = vault.create_collection(

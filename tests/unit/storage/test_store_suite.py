@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -721,8 +722,10 @@ def test_an_update_of_what_is_not_there_or_after_another_write_changes_nothing(
     assert whole(store) == before
 
 
-def replacing(append: Append) -> Append:
-    return replace(append, header=replace(append.header, replaces=True))
+def replacing(append: Append, more: Sequence[AppendItem] = ()) -> Append:
+    """The append that deletes the items that have its handles, and others."""
+    gone = b"".join(handles([*append.items, *more]))
+    return replace(append, header=replace(append.header, replaces=gone))
 
 
 def test_an_item_takes_the_place_of_the_one_with_its_handle(store: Store, batches: Batches) -> None:
@@ -746,6 +749,24 @@ def test_an_item_takes_the_place_of_the_one_with_its_handle(store: Store, batche
     blocks = 2 * Geometry.of(COLLECTION, Region.TAIL).block_bytes
     assert record.size_bytes == blocks + 30 + 200 + 44 + 90 + 30 + 200
     sweep(store)
+
+
+def test_a_replacement_may_delete_more_than_it_brings_and_must_name_what_it_replaces(
+    store: Store, batches: Batches
+) -> None:
+    made = items(4, metadata_bytes=30, original_bytes=200)
+    store.append(batches.make(TAIL_0, made, [original_of(number, 200) for number in range(4)]))
+    again = batches.make(TAIL_0, items(1, start=1))
+    refused(store, replacing_only(again, made[2:3]), AlreadyExists, "1 handles are in the collection already")
+    store.append(replacing(again, made[2:]))
+    wanted = [made[0].handle, NO_HANDLE, NO_HANDLE, NO_HANDLE, made[1].handle]
+    assert b"".join(run.handles for run in read_runs(store)) == b"".join(wanted)
+    assert state(store).items == 2
+    sweep(store)
+
+
+def replacing_only(append: Append, gone: Sequence[AppendItem]) -> Append:
+    return replace(append, header=replace(append.header, replaces=b"".join(handles(gone))))
 
 
 def test_a_replacement_that_fails_leaves_the_item_as_it_was(store: Store, batches: Batches) -> None:

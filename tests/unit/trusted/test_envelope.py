@@ -10,6 +10,7 @@ from support.keysets import shared_key_set
 from blindsight.ciphertext.header import SEALED_OVERHEAD_BYTES
 from blindsight.errors import DataLoss
 from blindsight.trusted.ingest.envelope import Envelopes, QueuedPhoto
+from blindsight.wire.vectors import Box, PhotoVector
 
 PHOTO = QueuedPhoto(b"J" * 16, 7, b"C" * 16, "given id", "holiday/r\u00f6d.jpg", b"\xff\xd8 pixels " * 100)
 
@@ -33,11 +34,13 @@ def test_a_photo_comes_out_as_it_went_in(envelopes):
 def test_what_is_said_of_a_photo_comes_out_with_its_types(envelopes):
     said = {"year": 2020, "text that looks like a time": "2026-05-01T12:00:00Z", "tags": ("a", "b")}
     said["when"] = datetime(2026, 5, 1, tzinfo=UTC)
-    vector = np.random.default_rng(1).normal(size=12)
-    told = replace(PHOTO, values=said, vector=vector, exif=True, request_id="call")
+    rows = np.random.default_rng(1).normal(size=(2, 12)).astype(np.float32)
+    vectors = (PhotoVector(rows[0]), PhotoVector(rows[1], "left", Box(1, 2.5, 3, 4)))
+    told = replace(PHOTO, values=said, vectors=vectors, exif=True, request_id="call")
     opened = envelopes.open(envelopes.seal(told))
-    assert replace(opened, vector=None) == replace(told, vector=None)
-    np.testing.assert_array_equal(opened.vector, vector)
+    assert replace(opened, vectors=()) == replace(told, vectors=())
+    np.testing.assert_array_equal([one.values for one in opened.vectors], rows)
+    assert [(one.name, one.box) for one in opened.vectors] == [(one.name, one.box) for one in vectors]
     assert opened.photo.values == said
 
 

@@ -59,7 +59,7 @@ async def test_an_item_is_made_of_every_photo(pipeline, kind, halo):
         versions = np.frombuffer(item.version, "<u8")
         tagged = collection.tags.found(handles_from_bytes(item.handle), versions)
         assert (tagged.tolist(), UNFOUND in prepared.remark) == ([unfound], unfound), oddity.name
-        assert np.isfinite(collection.linear().rows(prepared.vector[None])).all()
+        assert np.isfinite(collection.linear().rows(prepared.vectors)).all()
         key = ItemKey(item.handle, item.version)
         assert collection.open_original(key, item.sealed_original) == oddity.data
         metadata = collection.open_metadata(key, item.sealed_metadata)

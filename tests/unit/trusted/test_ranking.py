@@ -59,7 +59,7 @@ def test_a_ranking_is_that_of_all_segments_together_in_whatever_order_they_come(
     order.shuffle(places)
     for place in places:
         products, live = segments[place]
-        ranking.add(products[None, None], [(live, names(len(live), 100 * place))])
+        ranking.add(products[None, None], [(live, names(len(live), 100 * place), None)])
     best = ranking.best()
     ordered = sorted((score for score, _ in everything), reverse=largest)[:k]
     np.testing.assert_array_equal(best.scores, ordered)
@@ -73,7 +73,7 @@ def test_only_slots_with_an_item_are_ranked():
     ranking = Ranking(reading(largest=True), 10)
     live = np.array([True, False, True, True, False])
     products = np.tile(np.arange(8.0), (2, 1, 1))
-    ranking.add(products, [(live, names(5)), (live[:3], names(3, 10))])
+    ranking.add(products, [(live, names(5), None), (live[:3], names(3, 10), None)])
     assert sorted(numbers(ranking.best().names)) == [0, 2, 3, 10, 12]
 
 
@@ -81,8 +81,10 @@ def test_only_slots_with_an_item_are_ranked():
 def test_segments_without_items_give_nothing(largest):
     ranking = Ranking(reading(largest), 3)
     assert len(ranking.best().scores) == 0
-    ranking.add(np.ones((2, 1, 8)), [(np.zeros(0, bool), names(0)), (np.zeros(5, bool), names(5))])
-    ranking.add(np.ones((1, 1, 8)), [(np.zeros(5, bool), names(5))])
+    ranking.add(
+        np.ones((2, 1, 8)), [(np.zeros(0, bool), names(0), None), (np.zeros(5, bool), names(5), None)]
+    )
+    ranking.add(np.ones((1, 1, 8)), [(np.zeros(5, bool), names(5), None)])
     best = ranking.best()
     assert best.scores.size == best.names.size == len(best.parts) == 0
 
@@ -93,9 +95,29 @@ def test_segments_that_come_from_several_threads_are_all_ranked():
     live = np.ones(64, bool)
 
     def add(place):
-        ranking.add(products[place], [(live, names(64, 64 * (2 * place + index))) for index in range(2)])
+        segments = [(live, names(64, 64 * (2 * place + index)), None) for index in range(2)]
+        ranking.add(products[place], segments)
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(add, range(100)))
     wanted = np.argsort(-products.reshape(-1), kind="stable")[:50]
     assert numbers(ranking.best().names) == wanted.tolist()
+
+
+@given(st.lists(SEGMENT, max_size=6), st.integers(1, 30), st.booleans(), st.integers(1, 12), st.data())
+def test_of_the_rows_of_a_group_the_best_counts(segments, k, largest, groups, data):
+    ranking, best_of_group = Ranking(reading(largest), k), {}
+    for place, (products, live) in enumerate(segments):
+        alone = data.draw(st.booleans())  # its rows are groups of their own, whatever the other segments' are
+        scores = reading(largest).scores(products[None, : len(live)].T)
+        words = names(len(live), 1000 + 100 * place).view(np.uint64)[::2]
+        if not alone:
+            words = np.array(data.draw(arrays.arrays(np.uint64, len(live), elements=st.integers(1, groups))))
+        for score, word, there in zip(scores.tolist(), words.tolist(), live, strict=True):
+            if there:
+                better = max if largest else min
+                best_of_group[word] = better(score, best_of_group.get(word, score))
+        named = names(len(live), 1000 + 100 * place)
+        ranking.add(products[None, None], [(live, named, None if alone else words)])
+    ordered = sorted(best_of_group.values(), reverse=largest)[:k]
+    np.testing.assert_array_equal(ranking.best().scores, ordered)

@@ -70,4 +70,4 @@ def test_a_main_segment_of_which_less_than_half_is_left_is_moved(left: float) ->
     made = collection([(Region.MAIN, 1.0, left)])
     assert made.layout.tail.capacity < made.layout.main.capacity
     assert check(made) == {SegmentId(Region.MAIN, 0)}
-    assert np.isclose(made.slots.live_items(Region.MAIN), left * made.layout.main.capacity, atol=1)
+    assert np.isclose(made.slots.live_rows(Region.MAIN), left * made.layout.main.capacity, atol=1)

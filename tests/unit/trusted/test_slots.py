@@ -110,7 +110,7 @@ def test_deleted_items_leave_empty_slots_and_the_others_alone():
     slots, _ = place(SlotMap(), LAYOUT, 600)
     gone = np.concatenate([slots.segments[SegmentId(Region.MAIN, 0)].handles[[3, 500]], handles(10**9, 1)])
     after = slots.without_items(gone, 77)
-    assert (after.live_items(Region.MAIN), after.deleted_items(), after.sequence) == (510, 2, 77)
+    assert (after.live_rows(Region.MAIN), after.deleted_items(), after.sequence) == (510, 2, 77)
     assert np.flatnonzero(~after.segments[SegmentId(Region.MAIN, 0)].live).tolist() == [3, 500]
     assert slots.deleted_items() == 0  # snapshots do not change
 

@@ -72,11 +72,11 @@ def test_no_search_ranks_a_tagged_item_and_it_is_counted_until_it_is_deleted(tag
     versions = np.frombuffer(new_version() + tags.version(HANDLES[1]) + new_version(), "<u8")
     plain = Segment(handles, (SlotBatch(3, bytes(32)),), versions)
     key = SegmentId(Region.TAIL, 0)
-    slots = SlotMap(segments={key: plain}).tagged(tags)
+    slots = SlotMap(segments={key: plain}).keyed(tags, None)
     segment = slots.segments[key]
     assert (plain.ranked, segment.ranked.tolist()) == (None, [True, False, True])
     assert segment.digest == plain.digest
-    assert slots.tagged(tags).segments[key] is segment
+    assert slots.keyed(tags, None).segments[key] is segment
     assert (slots.items, slots.undescribed_items(), slots.quarantined_items()) == (3, 1, 0)
     assert [slots.is_undescribed(handle) for handle in HANDLES[:4]] == [False, True, False, False]
     longer = segment.joined(Segment(handles_from_bytes(HANDLES[3]), (SlotBatch(1, bytes(32)),)))

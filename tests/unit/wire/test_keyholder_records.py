@@ -26,6 +26,7 @@ from blindsight.wire import (
     listing,
     metadata,
     search,
+    vectors,
     verify,
     workers,
 )
@@ -68,7 +69,20 @@ ENVELOPES = {
     *("Value", "Texts", "Filters", "Comparison", "Presence", "GeoBox"),
     *("DropFailedResponse", "ReportItemsRequest", "ReportItemsResponse", "NoteTrialResponse"),
 }
-MODULES = collections, combine, imaging, imports, ingest, items, listing, metadata, search, verify, workers
+MODULES = (
+    collections,
+    combine,
+    imaging,
+    imports,
+    ingest,
+    items,
+    listing,
+    metadata,
+    search,
+    vectors,
+    verify,
+    workers,
+)
 RECORDS = {
     message_type(kind).DESCRIPTOR.name: kind
     for module in MODULES
@@ -80,8 +94,19 @@ MATRICES = {
     "VectorBlock": st.tuples(st.integers(1, 3), st.integers(1, 3), st.lists(st.text(), max_size=3)).map(
         lambda drawn: {"dimension": drawn[1], "values": bytes(4 * drawn[0] * drawn[1]), "ids": drawn[2]}
     ),
-    "GetVectorResponse": st.tuples(st.integers(1, 9), st.text()).map(
-        lambda drawn: {"values": bytes(4 * drawn[0]), "precision": drawn[1]}
+    "GetVectorResponse": st.tuples(st.integers(1, 9), st.text(), st.integers(0, 9)).map(
+        lambda drawn: {
+            "values": bytes(4 * drawn[0]),
+            "precision": drawn[1],
+            "label": keyholder_pb2.VectorLabel(index=drawn[2], name=drawn[1]),
+        }
+    ),
+    "PhotoVector": st.tuples(st.lists(st.floats(width=32), max_size=3), st.text(), st.booleans()).map(
+        lambda drawn: {
+            "values": drawn[0],
+            "name": drawn[1],
+            "box": keyholder_pb2.Box(left=1, width=0.5) if drawn[2] else None,
+        }
     ),
     "KernelMatrix": st.tuples(st.integers(1, 3), st.integers(1, 3)).map(
         lambda shape: {"rows": shape[0], "columns": shape[1], "values": np.arange(shape[0] * shape[1]) / 3}

@@ -79,7 +79,7 @@ def append(db: sqlite3.Connection, batch: Append) -> Appended:
         for record in header.batches:
             _take_slots(db, number, record)
         if header.replaces:
-            remove(db, number, [item.handle for item in batch.items])
+            remove(db, number, split_handles(header.replaces))
         _require_free(db, number, batch.items)
         contents, grown = _store_contents(db, batch, moved)
         parameters = by_name(collection["parameter_set"])
