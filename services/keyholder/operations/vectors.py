@@ -104,14 +104,14 @@ def _row(collection: OpenCollection, slots: SlotMap, handle: bytes, item_id: str
     Raises:
         NotFound: if the item has fewer, or this one was lost.
     """
-    if not index:
+    if not index or slots.find(handle) is None:  # deleted meanwhile
         return handle
     row = collection.parts.handles(handle, index)[-1] if index < MOST_VECTORS else b""
     place = slots.find(row) if row else None
-    if place is None and slots.find(handle) is not None:
+    if place is None:
         last = len(slots.parts([handle]))
         raise NotFound(f"vector {index} of item {item_id!r}, want 0 to {last}: that is all it has")
-    if place is not None and slots.segments[place[0]].quarantined[place[1]]:
+    if slots.segments[place[0]].quarantined[place[1]]:
         raise NotFound(f"vector {index} of item {item_id!r} {_QUARANTINED}")
     return row
 
