@@ -299,8 +299,10 @@ class SlotMap:
     def items_of(self, rows: Sequence[bytes]) -> dict[bytes, tuple[bytes, int]]:
         """Returns which items vectors are of, and which of their vectors they are, by handle.
 
-        Vectors that are not there are left out.
+        Further vectors that are not there are left out.
         """
+        if not any(len(segment.further) for segment in self.segments.values()):
+            return {row: (row, 0) for row in rows}  # nothing to look for among a million
         found: dict[bytes, tuple[bytes, int]] = {}
         blocks: dict[int, list[tuple[bytes, bytes]]] = {}
         wanted, words = set(rows), _words(handles_from_bytes(b"".join(rows)))[:, 0]

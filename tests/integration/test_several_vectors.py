@@ -274,3 +274,24 @@ def test_a_vector_without_a_direction_is_named(own: Collection) -> None:
 def test_one_way_of_giving_vectors(faces: Collection) -> None:
     with pytest.raises(InvalidArgument, match="want one of them"):
         faces.ingest([Photo(small_photo(92), vector=VECTORS[0], vectors=[VECTORS[1]])])
+
+
+def test_more_vectors_than_an_append_takes_are_stored_photo_by_photo(vault: Vault) -> None:
+    made = vault.create_collection("many vectors", embedder="external", dimension=128)
+    counts = (256, 1, 256, 90, 200, 1)
+    rows = np.random.default_rng(17).normal(size=(sum(counts), 128)).astype(np.float32)
+    owners = np.repeat(np.arange(len(counts)), counts)
+    photos = [
+        Photo(small_photo(one), f"photo-{one}", vectors=rows[owners == one]) for one in range(len(counts))
+    ]
+    assert made.ingest(photos).stored == len(counts)
+    (again, *_) = photos
+    assert made.ingest([again], upsert=True).stored == 1
+    assert (made.describe().items, made.describe().deleted_items) == (len(counts), counts[0])
+    for row in (0, 255, 256, 512, 600, len(rows) - 1):
+        assert found(made, rows[row]) == ranking(rows[row], "cosine", owners, rows)
+    assert made.delete([f"photo-{one}" for one in (0, 2, 4)]).deleted == 3
+    kept = np.isin(owners, (1, 3, 5))
+    assert found(made, rows[0]) == ranking(rows[0], "cosine", owners[kept], rows[kept])
+    assert (made.truncate(), made.count()) == (3, 0)
+    vault.delete_collection(made.name)

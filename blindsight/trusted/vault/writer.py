@@ -9,9 +9,6 @@ from collections.abc import (
     Awaitable,
     Callable,
     Collection,
-    Container,
-    Iterable,
-    Iterator,
     Mapping,
     Sequence,
 )
@@ -36,6 +33,7 @@ from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.imaging.tile_checks import PlaneRecord, no_sum
 from blindsight.trusted.records import CollectionConfig, ItemMetadata, NewItem
 from blindsight.trusted.slots import NO_VERSIONS, Segment, SlotMap, handles_from_bytes, revised, unmarked
+from blindsight.trusted.vault import batching
 from blindsight.trusted.vault.collection import ItemKey, OpenCollection
 from blindsight.trusted.vault.vault import Vault
 from blindsight.wire.storage import NO_VERSION, ItemUpdate, SlotBatch
@@ -45,8 +43,6 @@ from blindsight.wire.storage import NO_VERSION, ItemUpdate, SlotBatch
 # ten workers was seen to starve, even without any queue.
 CONFLICT_ATTEMPTS = 16
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.08, 1.0
-# Largest append of several blocks: as many ciphertexts as a block of 128 columns, 4 MB under most parameters.
-_APPEND_CIPHERTEXTS = 128
 # Largest change of metadata at once.
 UPDATE_ITEMS, UPDATE_BYTES = 1000, 2 << 20
 # Vectors of items that are deleted at once.
@@ -171,7 +167,7 @@ class Writer:
             Conflict: if other writers keep writing; some of the items may be stored.
         """
         stored: set[int] = set()
-        of_item = _rows_of(items)
+        of_item = batching.rows_of(items)
         handles = [item.handle for item in items]
         different = len(set(handles))
         for _ in range(CONFLICT_ATTEMPTS + len(items)):
@@ -184,7 +180,7 @@ class Writer:
             batch_id = _new_batch_id()
             fresh, ahead = await self._turn(collection, batch_id, rows, items)
             if fresh:
-                formed = collection.linear().rows(rows[_together_rows(of_item, fresh)])
+                formed = collection.linear().rows(rows[batching.rows_together(of_item, fresh)])
                 with suppress(AlreadyExists):  # another writer has stored one meanwhile
                     chosen = [items[index] for index in fresh]
                     done = await self._append_some(collection, batch_id, formed, chosen, ahead=ahead)
@@ -217,7 +213,7 @@ class Writer:
 
     @staticmethod
     def _fresh(collection: OpenCollection, handles: Sequence[bytes]) -> list[int]:
-        return first_of_each(handles, collection.slots.versions(handles))
+        return batching.first_of_each(handles, collection.slots.versions(handles))
 
     async def _append_some(
         self,
@@ -231,18 +227,18 @@ class Writer:
         replaces: bool = False,
     ) -> int:
         """Makes one append of items that are not done yet, each with all rows; returns how many are done."""
-        of_item = _rows_of(items)
+        of_item = batching.rows_of(items)
         backoff = Backoff(
             first_seconds=_FIRST_PAUSE_SECONDS, longest_seconds=_LONGEST_PAUSE_SECONDS, jitter=1
         )
         for attempt in range(1, CONFLICT_ATTEMPTS + 1):
             slots = collection.slots
-            stop, placements = _fitting(collection, slots, of_item, done)
-            chosen = _with_parts(collection, items[done:stop])
+            stop, placements = batching.fitting(collection, slots, of_item, done)
+            chosen = batching.with_parts(collection, items[done:stop])
             if len(chosen) == stop - done:
                 blocks = await self._blocks(collection, placements, rows, of_item[done].start, ahead)
             else:
-                order = _firsts_first(of_item[done:stop])
+                order = batching.firsts_first(of_item[done:stop])
                 blocks = await self._blocks(collection, placements, rows[order])
             try:
                 await self._commit(collection, batch_id, slots, placements, blocks, chosen, replaces=replaces)
@@ -312,7 +308,7 @@ class Writer:
     ) -> None:
         """Appends blocks to the log in its state `before`, for which they were placed."""
         digests = await asyncio.to_thread(lambda: [digest(block) for block in blocks])
-        gone = _live(before, [item.handle for item in items]) if replaces else []
+        gone = batching.live_rows(before, [item.handle for item in items]) if replaces else []
         kept = before.without_items(handles_from_bytes(b"".join(gone)), 0) if gone else before
         after = _after(kept, before.sequence, placements, digests, items, retired)
         link = collection.log.link(before.chain, after, collection.record)
@@ -390,7 +386,7 @@ class Writer:
             before = collection.slots
             live = before.versions(wanted)
             wanted = [handle for handle in wanted if handle in live]
-            gone, done = _at_most(before, wanted, DELETE_ROWS)
+            gone, done = batching.at_most(before, wanted, DELETE_ROWS)
             if not gone:
                 break
             after = before.without_items(handles_from_bytes(b"".join(gone)), before.sequence + 1)
@@ -540,84 +536,6 @@ def _segment(items: Sequence[NewItem], sha256: bytes) -> Segment:
     if any(item.version for item in items):
         versions = np.frombuffer(b"".join(item.version or NO_VERSION for item in items), "<u8")
     return Segment(handles, (SlotBatch(len(items), sha256),), versions)
-
-
-def _rows_of(items: Sequence[NewItem]) -> list[range]:
-    """Returns the rows of each item, which stand after one another."""
-    stops = accumulate(item.vectors for item in items)
-    return [range(stop - item.vectors, stop) for item, stop in zip(items, stops, strict=True)]
-
-
-def _together_rows(of_item: Sequence[range], chosen: Iterable[int]) -> list[int]:
-    return [row for index in chosen for row in of_item[index]]
-
-
-def _firsts_first(of_item: Sequence[range]) -> list[int]:
-    """Returns the first row of each item, and then the others: no two tell that they are of one."""
-    return [rows[0] for rows in of_item] + [row for rows in of_item for row in rows[1:]]
-
-
-def _with_parts(collection: OpenCollection, items: Sequence[NewItem]) -> list[NewItem]:
-    """Returns the items, and then their further vectors as such that are nothing but a handle."""
-    further = [item for item in items if item.vectors > 1]
-    handles = [one for item in further for one in collection.parts.handles(item.handle, item.vectors - 1)]
-    return [*items, *map(NewItem, handles)]
-
-
-def _fitting(
-    collection: OpenCollection, slots: SlotMap, of_item: Sequence[range], done: int
-) -> tuple[int, list[Placement]]:
-    """Returns up to which item one append takes them with all their rows, and the places of these.
-
-    It takes one, however many rows that has.
-    """
-    stop, first = len(of_item), of_item[done].start
-    while True:
-        placements = list(collection.plan(slots, of_item[stop - 1].stop - first))
-        room = first + sum(placement.count for placement in _together(collection, placements))
-        if room >= of_item[stop - 1].stop or stop == done + 1:
-            return stop, placements
-        fitting = sum(rows.stop <= room for rows in of_item[done:stop])
-        stop = done + max(1, fitting)
-
-
-def _live(slots: SlotMap, handles: Sequence[bytes]) -> list[bytes]:
-    """Returns the handles of those of these items that are there, and of their further vectors."""
-    there = list(slots.versions(handles))
-    return there + slots.parts(there)
-
-
-def _at_most(slots: SlotMap, items: Sequence[bytes], rows: int) -> tuple[list[bytes], int]:
-    """Returns the handles of the first items and their further vectors, and how many items these are.
-
-    They are at most `rows`, or one item.
-    """
-    count = min(len(items), rows)
-    while len(found := _live(slots, items[:count])) > rows and count > 1:
-        count = max(1, count // 2)
-    return found, count
-
-
-def _together(collection: OpenCollection, placements: Iterable[Placement]) -> Iterator[Placement]:
-    """Yields the first placements, at least one, whose blocks fit into one append."""
-    ciphertexts = 0
-    for placement in placements:
-        columns = collection.layout.of(placement.region).columns
-        if ciphertexts and ciphertexts + columns > _APPEND_CIPHERTEXTS:
-            return
-        ciphertexts += columns
-        yield placement
-
-
-def first_of_each(handles: Sequence[bytes], known: Container[bytes]) -> list[int]:
-    """Returns the indices of handles that are neither known nor repeated."""
-    seen: set[bytes] = set()
-    fresh = []
-    for index, handle in enumerate(handles):
-        if handle not in known and handle not in seen:
-            seen.add(handle)
-            fresh.append(index)
-    return fresh
 
 
 def _new_batch_id() -> bytes:

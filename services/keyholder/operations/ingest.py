@@ -33,10 +33,11 @@ from blindsight.trusted.ingest.read_ahead import groups
 from blindsight.trusted.records import NewItem
 from blindsight.trusted.similarity import linear
 from blindsight.trusted.slots import SlotMap, unmarked
+from blindsight.trusted.vault.batching import first_of_each
 from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.trusted.vault.items import FoundItem, Items
 from blindsight.trusted.vault.vault import Vault
-from blindsight.trusted.vault.writer import Ahead, Writer, first_of_each
+from blindsight.trusted.vault.writer import Ahead, Writer
 from blindsight.wire.ingest import IngestCounts, ItemResult
 from blindsight.wire.metadata import Values, joined
 
