@@ -106,3 +106,44 @@ def test_the_client_in_javascript_says_why_it_cannot(services: Services, node: P
     assert refused.returncode == 1
     assert len(refused.stderr.splitlines()) == 1
     assert "want" in refused.stderr
+
+
+@pytest.fixture(scope="module")
+def java(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the client in Java, compiled as its README says; no test installs a toolchain for it."""
+    jars = Path("/usr/share/java/grpc-netty.jar")
+    needed = ("java", "javac", "protoc", "grpc_java_plugin")
+    if missing := [one for one in needed if shutil.which(one) is None] + (
+        [] if jars.exists() else [str(jars)]
+    ):
+        pytest.skip(f"not installed here: {', '.join(missing)}")
+    folder = tmp_path_factory.mktemp("java")
+    (folder / "made").mkdir()
+    contract = ROOT / "protos" / "blindsight" / "keyholder" / "v1"
+    generated = run(
+        *("protoc", "-I", ROOT / "protos", "--java_out=made", "--grpc-java_out=made"),
+        f"--plugin=protoc-gen-grpc-java={shutil.which('grpc_java_plugin')}",
+        *(contract / "keyholder.proto", contract / "common.proto"),
+        folder=folder,
+    )
+    assert generated.returncode == 0, generated.stderr
+    sources = [*(folder / "made").rglob("*.java"), ROOT / "examples" / "java" / "Client.java"]
+    compiled = run("javac", "-cp", "/usr/share/java/*", "-d", "out", *sources, folder=folder)
+    assert compiled.returncode == 0, compiled.stderr
+    return folder
+
+
+@pytest.mark.timeout(INSTALL_SECONDS + 120)
+def test_the_client_in_java_stores_finds_and_fetches(services: Services, java: Path, tmp_path: Path) -> None:
+    photos = [tmp_path / f"{number}.png" for number in range(3)]
+    for number, photo in enumerate(photos):
+        photo.write_bytes(small_photo(number))
+    client = ("java", "-cp", "out:/usr/share/java/*", "Client", services.address(), "from java")
+    done = run(*client, *photos, folder=java)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split(": ")[1].split()[0] for line in lines[:3]] == ["OUTCOME_STORED"] * 3
+    assert lines[3] == "1.0000 0.png"
+    assert lines[-1] == f"original of 0.png: {len(small_photo(0))} bytes, image/png"
+    again = run(*client, photos[1], folder=java)
+    assert again.stdout.startswith(f"{photos[1]}: OUTCOME_DUPLICATE as {lines[1].split()[-1]}\n")
