@@ -17,6 +17,7 @@ BUSY_MILLISECONDS = 5000
 _LOST = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_FORMAT}
 # Said with the code of errors in statements, but of a number in the file's header.
 _UNKNOWN_FORMAT = "unsupported file format"
+_DISK = "the disk"
 _DAMAGED = "the database is damaged: restore it from a copy"
 _AWAY = {
     sqlite3.SQLITE_BUSY,
@@ -133,13 +134,16 @@ def connect(
 
 
 @contextmanager
-def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+def transaction(db: sqlite3.Connection, disk: str = _DISK) -> Iterator[sqlite3.Connection]:
     """Runs the block in a write transaction: all of it is on the disk afterwards, or nothing.
+
+    Args:
+        disk: what errors call its disk.
 
     Raises:
         DataLoss, ResourceExhausted, Unavailable: see `translated`.
     """
-    with translated():
+    with translated(disk):
         db.execute("BEGIN IMMEDIATE")
         try:
             yield db
@@ -152,8 +156,11 @@ def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translated(disk: str = _DISK) -> Iterator[None]:
     """Raises SQLite's errors about the disk and the file as BlindsightErrors; lets programming errors pass.
+
+    Args:
+        disk: what errors call the disk.
 
     Raises:
         ResourceExhausted: if the disk is full.
@@ -167,7 +174,7 @@ def translated() -> Iterator[None]:
     except sqlite3.Error as error:
         code = _code(error)
         if code == sqlite3.SQLITE_FULL:
-            raise ResourceExhausted("the disk is full: nothing of this write was kept") from error
+            raise ResourceExhausted(f"{disk} is full: nothing of this write was kept") from error
         if code in _LOST:
             raise DataLoss(_DAMAGED) from error
         if code in _AWAY:

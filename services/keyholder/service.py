@@ -418,7 +418,7 @@ class Keyholder:
             async with collection.lock:
                 removed = await self._writer.truncate(collection)
                 await self._answer_keys.emptied(collection)
-                await self._catalog.forget(collection.record.collection_id)
+                await self._catalog.emptied(collection.record.collection_id)
             self._follower.fetch(collection.record.collection_id)
             yield TruncateProgress(removed, removed)
 

@@ -48,6 +48,10 @@ class Disk:
         command = ["dd", "if=/dev/zero", f"of={self.folder}/filling", "bs=64K"]
         subprocess.run([*self.within, *command], capture_output=True, check=False)
 
+    def clear(self) -> None:
+        """Gives back what `fill` took."""
+        self._run("rm", "-f", f"{self.folder}/filling")
+
     def resize(self, size_bytes: int) -> None:
         """Makes it larger or smaller, but not smaller than what is on it."""
         self._run("mount", "-o", f"remount,size={size_bytes}", str(self.folder))

@@ -37,12 +37,14 @@ class _State:
         damaged: by handle the version of metadata in storage that do not open, and why.
         listing: of the newest slot map that was listed.
         loading: of what filters are computed on; None until it has begun.
+        behind: handles of items of which the file has no entry or an older one, since its disk was full.
     """
 
     rows: Rows | None = None
     damaged: dict[bytes, tuple[bytes, str]] = field(default_factory=dict)
     listing: Listing | None = None
     loading: Loading | None = None
+    behind: set[bytes] = field(default_factory=set)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -58,6 +60,8 @@ class Catalog:
         self._store = store
         self._items = items
         self._states: dict[bytes, _State] = {}
+        # Ids of collections that are gone, and still in the file.
+        self._deleted: set[bytes] = set()
 
     async def put(self, collection: OpenCollection, items: Sequence[NewItem]) -> None:
         """Adds items that storage has taken; fails no write, for what is not here is read from storage."""
@@ -90,9 +94,12 @@ class Catalog:
 
     async def remove(self, collection: OpenCollection, handles: Sequence[bytes]) -> None:
         """Forgets items that storage has deleted."""
-        words = [handle[:WORD_BYTES] for handle in handles]
-        with suppress(LookupError):
-            await asyncio.to_thread(self._store.remove, collection.record.collection_id, words)
+        await self._remove(collection.record.collection_id, [handle[:WORD_BYTES] for handle in handles])
+
+    async def _remove(self, collection_id: bytes, words: Sequence[bytes]) -> None:
+        # What stays in the file, whose disk is full, is found to be gone after the next start.
+        with suppress(LookupError, ResourceExhausted):
+            await asyncio.to_thread(self._store.remove, collection_id, words)
 
     async def reach(self, collection: OpenCollection) -> Rows:
         """Reads what the slot map has and the catalog has not; returns the rows.
@@ -160,21 +167,37 @@ class Catalog:
             await self._fetch(collection, state, missing[start : start + _FETCH_ITEMS])
         if missing:
             await asyncio.to_thread(rows.reach, collection.slots)
+        await self._catch_up(collection, state)
         gone = await asyncio.to_thread(rows.stale)
         if len(gone):
-            await asyncio.to_thread(self._store.remove, collection_id, [word.tobytes() for word in gone])
+            await self._remove(collection_id, [word.tobytes() for word in gone])
         return rows
+
+    async def _catch_up(self, collection: OpenCollection, state: _State) -> None:
+        """Puts items into the file that found no room there, until there is none again."""
+        waiting, state.behind = list(collection.slots.versions(list(state.behind))), set()
+        for start in range(0, len(waiting), _FETCH_ITEMS):
+            await self._fetch(collection, state, waiting[start : start + _FETCH_ITEMS])
+            if state.behind:
+                state.behind.update(waiting[start:])
+                return
 
     @staticmethod
     def _is_damaged(collection: OpenCollection, state: _State, handle: bytes) -> bool:
         known = state.damaged.get(handle)
         return known is not None and known[0] == collection.slots.versions([handle]).get(handle)
 
-    async def _fetch(self, collection: OpenCollection, state: _State, handles: Sequence[bytes]) -> None:
+    async def _fetch(
+        self, collection: OpenCollection, state: _State, handles: Sequence[bytes]
+    ) -> dict[bytes, ItemMetadata]:
+        """Reads items from storage into the catalog, and returns their metadata by handle."""
         found, damaged = await self._items.find_intact(collection, handles, len(handles))
         entries = [Entry(handle, item.key.version, item.metadata) for handle, item in found.items()]
-        with suppress(LookupError, ResourceExhausted):
-            await asyncio.to_thread(self._store.put, collection.record.collection_id, entries)
+        with suppress(LookupError):
+            try:
+                await asyncio.to_thread(self._store.put, collection.record.collection_id, entries)
+            except ResourceExhausted:
+                state.behind.update(found)
         # An item that changed since has its new entry, or will be given it.
         now = collection.slots.versions(handles)
         self._put_rows(
@@ -182,6 +205,7 @@ class Catalog:
         )
         versions = collection.slots.versions(list(damaged))
         state.damaged |= {one: (versions[one], why) for one, why in damaged.items() if one in versions}
+        return {handle: item.metadata for handle, item in found.items()}
 
     async def find(
         self, collection: OpenCollection, handles: Collection[bytes]
@@ -212,8 +236,7 @@ class Catalog:
         there = await self.known(collection, sealed)
         # Of items that change at this moment: whoever found them must be told what they are.
         if changing := [one for one in versions if one not in there and one not in damaged]:
-            await self._fetch(collection, self._state(collection), changing)
-            there |= await self.known(collection, changing)
+            there |= await self._fetch(collection, self._state(collection), changing)
             versions = collection.slots.versions(sealed)
         for handle in versions:
             if handle in there:
@@ -291,6 +314,7 @@ class Catalog:
 
         Raises:
             DataLoss, Unavailable: see `reach`.
+            ResourceExhausted: if the file, which has the order, lacks items since its disk is full.
         """
         return await self._whole(collection, partial(self._page, collection, wanted, position, limit))
 
@@ -299,20 +323,34 @@ class Catalog:
     ) -> Page:
         selection = await self._select(collection, wanted)
         state = self._state(collection)
+        if state.behind:
+            raise ResourceExhausted(
+                f"the keyholder's disk is full: {len(state.behind):,} items are not in their order yet"
+            )
         if state.listing is None or state.listing.slots is not collection.slots:
             state.listing = Listing(self._store, collection)
         return await asyncio.to_thread(state.listing.page, position, limit, selection)
 
     async def forget(self, collection_id: bytes) -> None:
         """Removes what is known of a collection that was deleted."""
+        self._deleted.add(collection_id)
+        await self.emptied(collection_id)
+
+    async def emptied(self, collection_id: bytes) -> None:
+        """Removes what is known of the items of a collection."""
         await self._drop(collection_id)
-        with suppress(LookupError):
-            await asyncio.to_thread(self._store.forget, collection_id)
+        with suppress(LookupError, ResourceExhausted):
+            # Of those too for which the disk had no room before: what is removed is written down first.
+            for one in [collection_id, *self._deleted]:
+                await asyncio.to_thread(self._store.forget, one)
+                self._deleted.discard(one)
 
     async def close(self) -> None:
         """Stops loading, and closes the file."""
         for collection_id in list(self._states):
             await self._drop(collection_id)
+        for collection_id in list(self._deleted)[:1]:
+            await self.emptied(collection_id)
         await asyncio.to_thread(self._store.close)
 
 

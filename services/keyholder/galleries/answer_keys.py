@@ -119,14 +119,17 @@ class AnswerKeys:
             self._keep(collection, extension.finish(slots.sequence, slots.epoch))
 
     async def forget(self, collection_id: bytes) -> None:
-        """Forgets a deleted collection."""
+        """Forgets a deleted collection; what a full disk lets nobody remove is of no use to anybody."""
         async with self._locks[collection_id]:
             self._newest.pop(collection_id, None)
             self._saved.pop(collection_id, None)
             saving = self._saving.pop(collection_id, None)
             if saving is not None:
                 saving.cancel()
-            await asyncio.to_thread(self._store.forget, collection_id)
+            try:
+                await asyncio.to_thread(self._store.forget, collection_id)
+            except BlindsightError as error:
+                logs.get().warning("answer_key_not_removed", reason=error.reason)
         del self._locks[collection_id]
 
     async def close(self) -> None:

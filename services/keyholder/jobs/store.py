@@ -46,7 +46,7 @@ class JobStore:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """Holds the connection in one transaction while the block runs; all of it is stored, or nothing."""
-        with self._lock, transaction(self._db) as db:
+        with self._lock, transaction(self._db, "the keyholder's disk") as db:
             yield db
 
     def open(self, collection_id: bytes, request_id: str) -> Job:

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from blindsight.errors import BlindsightError, DataLoss, ResourceExhausted
 from blindsight.runtime.sqlite import BUSY_MILLISECONDS, Schema, connect, transaction, translated
-from services.storage.stores.sqlite.reserve import Reserve
+from services.storage.stores.sqlite.reserve import DISK, Reserve
 
 Done = TypeVar("Done")
 
@@ -106,7 +106,7 @@ class Connections:
         with self._writing:
             self._reserve.require()
             self._require_disk(size_bytes)
-            with transaction(self._writer) as db:
+            with transaction(self._writer, DISK) as db:
                 yield db
 
     def _require_disk(self, size_bytes: int) -> None:
@@ -114,13 +114,13 @@ class Connections:
         want = 2 * size_bytes + self.log_bytes() if self._reserve.size_bytes else 0
         free = shutil.disk_usage(self.path.parent).free
         if free < want:
-            raise ResourceExhausted(f"the disk is full: {free} bytes are free, want {want}")
+            raise ResourceExhausted(f"{DISK} is full: {free} bytes are free, want {want}")
 
     def freeing(self, work: Callable[[sqlite3.Connection], Done]) -> Done:
         """Calls a function that frees space in one transaction; a full disk is no hindrance."""
 
         def run() -> Done:
-            with transaction(self._writer) as db:
+            with transaction(self._writer, DISK) as db:
                 return work(db)
 
         with self._writing:

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from blindsight.errors import ResourceExhausted
 
+# In errors, which callers of other services read, too.
+DISK = "storage's disk"
+
 
 class Reserve:
     """A file that holds space, and is removed for deletions and repacks that find none.
@@ -57,5 +60,5 @@ class Reserve:
         """
         if not self.hold():
             raise ResourceExhausted(
-                f"the disk is full: want {self.size_bytes} bytes for deletions before anything is stored"
+                f"{DISK} is full: want {self.size_bytes} bytes for deletions before anything is stored"
             )
