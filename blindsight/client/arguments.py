@@ -158,6 +158,7 @@ CHECKS: MappingProxyType[str, _Check] = MappingProxyType(
     {
         **dict.fromkeys(_FLAGS, _flag),
         **dict.fromkeys(("id", "import_id"), text),
+        "vector_name": text,
         **dict.fromkeys(("name", "new"), lambda _, value: text("collection name", value)),
         "alias": text,
         "request_id": _optional(text),

@@ -311,6 +311,7 @@ class Collection:
         where: Filters | None = None,
         offset: int = 0,
         query_visible_to_server: bool = False,
+        vector_name: str = "",
         progress: SearchCallback | None = None,
     ) -> SearchAnswer:
         """Returns the `k` items most similar to an item of the collection, which is not among them.
@@ -320,6 +321,7 @@ class Collection:
         Args:
             ids: of one item, or of up to 256; `results` has one list for each.
             k, threshold, where, offset, query_visible_to_server, progress: as for `search`.
+            vector_name: only vectors of photos that have this name are ranked; empty: all.
 
         Raises:
             NotFound: if there is no such collection or item, or the item has no vector.
@@ -329,7 +331,7 @@ class Collection:
         wanted = ids_of(ids)
         if not wanted:
             raise InvalidArgument("no id to look for, want at least one")
-        header = self._header(k, threshold, where, offset, query_visible_to_server)
+        header = self._header(k, threshold, where, offset, query_visible_to_server, vector_name=vector_name)
 
         def parts() -> Iterator[pb.SearchRequest]:
             return (pb.SearchRequest(item=item_id) for item_id in wanted)
@@ -345,6 +347,7 @@ class Collection:
         where: Filters | None = None,
         offset: int = 0,
         query_visible_to_server: bool = False,
+        vector_name: str = "",
         progress: SearchCallback | None = None,
     ) -> SearchAnswer:
         """Returns the best hits of each query vector.
@@ -354,6 +357,7 @@ class Collection:
             k: maximum number of hits for each query.
             threshold: the worst score that is still a hit; scores count within the collection's error bound.
             where, offset, query_visible_to_server, progress: as for `search`.
+            vector_name: only vectors of photos that have this name are ranked; empty: all.
 
         Raises:
             NotFound: if there is no such collection.
@@ -368,7 +372,7 @@ class Collection:
         def parts() -> Iterator[pb.SearchRequest]:
             return (pb.SearchRequest(vectors=block.to_message()) for block in vectors.blocks(rows))
 
-        header = self._header(k, threshold, where, offset, query_visible_to_server)
+        header = self._header(k, threshold, where, offset, query_visible_to_server, vector_name=vector_name)
         return searching.search(self._connection, header, parts, len(rows), progress)
 
     def verify(
@@ -659,6 +663,7 @@ class Collection:
         visible: bool,
         *,
         draw: bool = False,
+        vector_name: str = "",
     ) -> SearchHeader:
         return SearchHeader(
             self.name,
@@ -668,6 +673,7 @@ class Collection:
             draw,
             where=filter_of(where),
             offset=offset,
+            vector_name=vector_name,
         )
 
 

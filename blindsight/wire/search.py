@@ -23,6 +23,7 @@ class SearchHeader(Record[pb.SearchHeader]):
         draw: whether to return pictures of the matching keypoints (embedder sift).
         where: only items that it passes are ranked; None: all.
         offset: number of the best hits that are left out.
+        vector_name: only vectors of this name are ranked; empty: all.
     """
 
     collection: str
@@ -32,6 +33,7 @@ class SearchHeader(Record[pb.SearchHeader]):
     draw: bool = False
     where: Where | None = None
     offset: int = 0
+    vector_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -305,6 +305,7 @@ class Keyholder:
                 threshold=None if recognising else header.threshold,
                 query_visible_to_server=header.query_visible_to_server,
                 where=header.where.filter if header.where is not None else None,
+                vector_name=header.vector_name,
                 offset=0 if recognising else header.offset,
             )
             if not recognising:

@@ -161,6 +161,29 @@ def test_a_photo_comes_back_and_is_known_again(faces: Collection) -> None:
     assert faces.describe().items == len(COUNTS)
 
 
+def test_vectors_of_one_name_can_be_searched_alone(own: Collection) -> None:
+    names = np.concatenate([np.arange(count) for count in COUNTS])
+    for query in (VECTORS[2], VECTORS[STARTS[5] + 30]):
+        for index in (0, 1, 4):
+            kept = names == index
+            wanted = ranking(query, "cosine", OWNERS[kept], VECTORS[kept])
+            assert found(own, query, vector_name=f"face {index}") == wanted
+    like = own.search_like("photo-2", vector_name="face 1", where="number != 4").results[0]
+    assert {hit.id for hit in like} == {"photo-0", "photo-5"}
+    assert {hit.vector.name for hit in like if hit.vector} == {"face 1"}
+    assert found(own, VECTORS[0], vector_name="nobody") == []
+    own.ingest([photo(2, VECTORS[:1]), photo(7, VECTORS[:2])], upsert=True)
+    own.delete("photo-0")
+    assert sorted(found(own, VECTORS[0], vector_name="face 1")) == [4, 5, 7]
+
+
+def test_only_photos_with_vectors_of_their_owners_have_names(vault: Vault) -> None:
+    made = vault.create_collection("no names", embedder="none", dimension=4)
+    made.ingest_vectors(np.eye(4))
+    with pytest.raises(InvalidArgument, match="want embedder external for names"):
+        made.search_vectors(np.eye(4)[0], vector_name="face 1")
+
+
 def test_deleted_is_deleted_with_all_vectors(own: Collection) -> None:
     before = own.describe()
     assert own.delete(["photo-5", "photo-0"]).deleted == 2

@@ -59,6 +59,10 @@ Report = Annotated[
         show_default=False,
     ),
 ]
+VectorName = Annotated[
+    str,
+    typer.Option(metavar="TEXT", help="Only vectors of photos that have this name.", show_default=False),
+]
 Visible = Annotated[
     bool,
     typer.Option(
@@ -77,6 +81,7 @@ def search(
     threshold: Threshold = None,
     where: Where = None,
     offset: Offset = 0,
+    vector_name: VectorName = "",
     save: Save = None,
     report: Report = None,
     visible: Visible = False,
@@ -93,6 +98,8 @@ def search(
         if not images:
             raise InvalidArgument("--report shows photos that are looked for; there is none, want IMAGE...")
         files.require_folder(report)
+    if vector_name and images:
+        raise InvalidArgument("--vector-name goes with --vectors or --like, and IMAGE is a photo")
     if sum(map(bool, (images, like, vectors))) > 1:
         raise InvalidArgument(
             "several kinds of queries, want one of IMAGE..., --like ID and --vectors FILE.npy"
@@ -114,9 +121,9 @@ def search(
                 if images:
                     answer = collection.search(images, k, draw=by_keypoints, **asked)
                 elif like:
-                    answer = collection.search_like(like, k, **asked)
+                    answer = collection.search_like(like, k, vector_name=vector_name, **asked)
                 else:
-                    answer = collection.search_vectors(_matrix(vectors), k, **asked)
+                    answer = collection.search_vectors(_matrix(vectors), k, vector_name=vector_name, **asked)
             except DataLoss as error:
                 raise DataLoss(f"{error.message}; blindsight check tells what is damaged") from error
         if save is not None:

@@ -22,6 +22,7 @@ from services.keyholder.catalog.listing import Listing, Page, Position
 from services.keyholder.catalog.loading import Loading, Report
 from services.keyholder.catalog.rows import Rows, Selection
 from services.keyholder.catalog.store import WORD_BYTES, CatalogStore, Entry
+from services.keyholder.catalog.vector_names import VectorNames
 
 # Items that are asked for at once: their metadata fit into one message.
 _FETCH_ITEMS = 1000
@@ -36,6 +37,7 @@ class _State:
         rows: None until they are loaded.
         damaged: by handle the version of metadata in storage that do not open, and why.
         listing: of the newest slot map that was listed.
+        names: of vectors; None until a search asks for one.
         loading: of what filters are computed on; None until it has begun.
         behind: handles of items of which the file has no entry or an older one, since its disk was full.
     """
@@ -43,6 +45,7 @@ class _State:
     rows: Rows | None = None
     damaged: dict[bytes, tuple[bytes, str]] = field(default_factory=dict)
     listing: Listing | None = None
+    names: VectorNames | None = None
     loading: Loading | None = None
     behind: set[bytes] = field(default_factory=set)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -86,11 +89,13 @@ class Catalog:
             self._put_rows(collection, entries)
 
     def _put_rows(self, collection: OpenCollection, entries: Iterable[Entry]) -> None:
-        rows = self._state(collection).rows
+        rows, names = self._state(collection).rows, self._state(collection).names
         if rows is not None:
             for entry in entries:
                 word, version = _word(entry.handle), int.from_bytes(entry.version, "little")
                 rows.put(word, version, entry.metadata.values)
+                if names is not None:
+                    names.put(entry)
 
     async def remove(self, collection: OpenCollection, handles: Sequence[bytes]) -> None:
         """Forgets items that storage has deleted."""
@@ -283,6 +288,28 @@ class Catalog:
             state = self._state(collection)
             await self._loading(collection.record.collection_id, state, rows).wait(report)
         return await asyncio.to_thread(rows.passing, wanted)
+
+    async def vector_names(self, collection: OpenCollection) -> VectorNames:
+        """Returns the names of a collection's vectors.
+
+        Raises:
+            DataLoss, Unavailable: see `reach`.
+        """
+        return await self._whole(collection, partial(self._vector_names, collection))
+
+    async def _vector_names(self, collection: OpenCollection) -> VectorNames:
+        await self._reach(collection)
+        state = self._state(collection)
+        async with state.lock:
+            if state.names is None:
+                state.names = VectorNames(collection.parts)
+                try:
+                    entries = self._store.with_vectors(collection.record.collection_id)
+                    await asyncio.to_thread(state.names.load, entries)
+                except BaseException:
+                    state.names = None
+                    raise
+            return state.names
 
     async def handles(self, collection: OpenCollection, wanted: Filter | None) -> list[bytes]:
         """Returns the handles of all items that pass a filter.

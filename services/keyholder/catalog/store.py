@@ -193,6 +193,15 @@ class CatalogStore:
             for handle, record in rows:
                 yield int.from_bytes(handle[:WORD_BYTES], "little"), ItemMetadata.values_of(record)
 
+    def with_vectors(self, collection_id: bytes) -> Iterator[Entry]:
+        """Yields the entries of items of whose vectors something is said."""
+        # The last field of a record is then a list of lists; else it is a text, a number or an object.
+        for rows in self._all(
+            collection_id, "handle, version, record", "collection = ? AND record LIKE '%]]'"
+        ):
+            for handle, version, record in rows:
+                yield Entry(handle, version, ItemMetadata.from_json(record))
+
     def page(
         self,
         collection_id: bytes,

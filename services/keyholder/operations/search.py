@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from blindsight.errors import InvalidArgument, InvalidImage, InvalidVector, ResourceExhausted
 from blindsight.packing.columns import Floats
@@ -19,16 +20,18 @@ from blindsight.packing.segments import SegmentId
 from blindsight.runtime.processpool import in_order
 from blindsight.trusted.crypto import tasks
 from blindsight.trusted.crypto.pool import Crypto
+from blindsight.trusted.embedders import EXTERNAL
 from blindsight.trusted.records import ItemMetadata
 from blindsight.trusted.similarity import linear
 from blindsight.trusted.similarity.ranking import Leaders, Ranking
-from blindsight.trusted.slots import EMPTY_SEGMENT, SlotMap
+from blindsight.trusted.slots import EMPTY_SEGMENT, Segment, SlotMap
 from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.wire.metadata import Filter
 from blindsight.wire.scores import Progress, ScoreResult
 from blindsight.wire.search import Hit, MatchDrawing, SearchProgress
 from services.keyholder.catalog.catalog import Catalog
 from services.keyholder.catalog.rows import Selection
+from services.keyholder.catalog.vector_names import VectorNames
 from services.keyholder.operations.naming import naming
 from services.keyholder.operations.query_groups import Take
 from services.keyholder.operations.scoring import Scorer, Timings
@@ -79,6 +82,7 @@ class Search:
         threshold: the worst score that is still a match, within its error bound; None: no limit.
         query_visible_to_server: whether the owner agreed to show the query to the evaluator.
         where: passes the items that are ranked; None: all are.
+        vector_name: only vectors of this name are ranked; empty: all are.
         offset: number of the best matches that are left out.
 
     Attributes:
@@ -101,6 +105,7 @@ class Search:
         threshold: float | None,
         query_visible_to_server: bool = False,
         where: Filter | None = None,
+        vector_name: str = "",
         offset: int = 0,
     ) -> None:
         if not 1 <= k <= MAX_K:
@@ -117,7 +122,14 @@ class Search:
         self._collection = collection
         self._k = k + offset
         self._offset = offset
+        if vector_name and collection.config.embedder != EXTERNAL:
+            raise InvalidArgument(
+                f"vectors named {vector_name[:40]!r} in collection {collection.config.name!r} (embedder "
+                f"{collection.config.embedder}), want embedder external for names"
+            )
         self._where = where
+        self._vector_name = vector_name
+        self._names: VectorNames | None = None
         self._selection: Selection | None = None
         self._threshold = threshold
         self._slack = _slack(collection)
@@ -218,6 +230,9 @@ class Search:
                 self._selection = await self._catalog.select(
                     self._collection, self._where, self._report_loading
                 )
+        if self._vector_name:
+            with self._scorer.alarms.watching(self._collection.config.name):
+                self._names = await self._catalog.vector_names(self._collection)
         left_out = without or [b""] * len(queries)
         forms = [_Query(self._form(row, query), left_out[row]) for row, query in enumerate(queries)]
         async with aclosing(in_order(self._groups(forms), GROUPS_AT_ONCE)) as found:
@@ -261,7 +276,7 @@ class Search:
             # One more where an item is left out, which is the best most of the time.
             rankings[:] = [Ranking(one.form.reading, self._k + bool(one.without)) for one in queries]
             self.quarantined = slots.quarantined_items()
-            return partial(_take, slots, rankings, self._selection)
+            return partial(_take, slots, rankings, self._passing_slots)
 
         weights = np.stack([one.form.weights for one in queries])
         with self._scorer.alarms.watching(self._collection.config.name):
@@ -299,6 +314,17 @@ class Search:
             for query, ranking, leaders in zip(queries, rankings, found, strict=True)
         ]
 
+    def _passing_slots(self, key: SegmentId, segment: Segment) -> npt.NDArray[np.bool_] | None:
+        """Returns which slots of a segment are ranked, bool [fill]; None: all of them."""
+        passing = segment.ranked
+        if self._selection is not None:
+            selected = self._selection.of(key, segment)
+            passing = selected if passing is None else passing & selected
+        if self._names is not None:
+            named = self._names.among(self._vector_name, segment)
+            passing = named if passing is None else passing & named
+        return passing
+
     def _passing(self, best: Leaders, *, higher_is_better: bool) -> Leaders:
         """Returns those of the k best items that pass the threshold."""
         if self._threshold is None:
@@ -328,7 +354,7 @@ def _slack(collection: OpenCollection) -> float:
 def _take(
     slots: SlotMap,
     rankings: Sequence[Ranking],
-    selection: Selection | None,
+    passing: Callable[[SegmentId, Segment], npt.NDArray[np.bool_] | None],
     result: ScoreResult,
     products: Floats,
 ) -> None:
@@ -337,11 +363,8 @@ def _take(
     for key in (SegmentId(result.region, index) for index in result.segments):
         # An unknown segment was appended after this search began, and counts as empty.
         segment = slots.segments.get(key, EMPTY_SEGMENT)
-        ranked = segment.ranked
-        if selection is not None:
-            passing = selection.of(key, segment)
-            ranked = passing if ranked is None else ranked & passing
-        segments.append((ranked, segment.handles, segment.item_words if len(segment.further) else None))
+        groups = segment.item_words if len(segment.further) else None
+        segments.append((passing(key, segment), segment.handles, groups))
     for number, ranking in enumerate(rankings[result.first_query :][: result.queries]):
         ranking.add(products[:, number], segments)
 
