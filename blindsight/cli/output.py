@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -342,13 +343,15 @@ def meter(what: str, total: int | None = None) -> Iterator[Meter]:
 
 @contextmanager
 def spinner(what: str) -> Iterator[Callable[[str], None]]:
-    """Shows a spinner on a terminal while the block runs, for work of unknown length.
+    """Shows a spinner while the block runs, for work of unknown length; without a terminal some lines.
 
     Yields:
-        what says something else, elsewhere in a line every ten seconds.
+        what says something else.
     """
     if _without_display():
-        yield Lines(what, None).say
+        lines = Lines(what, None)
+        with lines.written():
+            yield lines.say
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=stderr(), transient=True) as progress:
@@ -415,8 +418,28 @@ class Lines:
 
     def say(self, what: str) -> None:
         """Writes a line of its own if the last one is old enough."""
+        self._what = what
         if self._due(time.monotonic()):
             note(what)
+
+    @contextmanager
+    def written(self) -> Iterator[None]:
+        """Writes lines while the block runs, also if nobody says anything."""
+        ended = threading.Event()
+
+        def write() -> None:
+            while not ended.wait(min(1.0, self._quiet_seconds)):
+                now = time.monotonic()
+                if self._due(now):
+                    note(f"{self._what}: {duration(now - self._started)} so far")
+
+        writing = threading.Thread(target=write, daemon=True)
+        writing.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            writing.join()
 
     def _due(self, now: float) -> bool:
         due = now - self._told >= self._quiet_seconds

@@ -4,6 +4,7 @@ import pty
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 import typer
@@ -295,3 +296,22 @@ def test_help_fills_every_paragraph(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     assert app.run(["ingest", "--help"]) == 0
     assert "Encrypted pixels are those of the photo" in capsys.readouterr().out
+
+
+def test_who_waits_without_a_terminal_is_told_from_time_to_time(capsys):
+    lines = output.Lines("counting in album", None, quiet_seconds=0.05)
+    with lines.written():
+        time.sleep(0.2)
+        lines.say("loading")
+        time.sleep(0.2)
+    told = capsys.readouterr().err.splitlines()
+    time.sleep(0.2)
+    assert capsys.readouterr().err == ""
+    assert re.fullmatch(r"blindsight: counting in album: \d+ ms so far", told[0])
+    assert told[-1].startswith("blindsight: loading")
+
+
+def test_what_is_over_soon_says_nothing(capsys):
+    with output.spinner("counting in album"):
+        time.sleep(0.1)
+    assert capsys.readouterr().err == ""
