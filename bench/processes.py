@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,6 +22,9 @@ from typing import Any, Self
 import grpc
 import psutil
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from blindsight.runtime.roles import Role
+from blindsight.runtime.tls import Certificates, channel_credentials, channel_options
 
 NAMES = ("storage", "evaluator", "keyholder")
 READY_SECONDS = 180.0
@@ -71,9 +75,19 @@ class Services:
             raise RuntimeError(f"{name} is not running")
         process.kill()
 
+    def channel(self, name: str) -> grpc.Channel:
+        """Returns a new connection to an untrusted service, as the keyholder has it."""
+        own = self.as_keyholder().current
+        options = channel_options(Role(name))
+        return grpc.secure_channel(self.addresses[name], channel_credentials(own), options)
+
+    def as_keyholder(self) -> Certificates:
+        """Returns the keyholder's certificate."""
+        return Certificates(self.folder / "keyholder" / "tls")
+
     def healthy(self, name: str, timeout_seconds: float = 1.0) -> bool:
         """Returns whether a service reports that it serves, on a new connection."""
-        with grpc.insecure_channel(self.addresses[name]) as channel:
+        with self.channel(name) as channel:
             stub: Any = health_pb2_grpc.HealthStub(channel)
             try:
                 answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout_seconds)
@@ -214,10 +228,10 @@ class HealthProbe:
         failures: number of checks that were not answered with SERVING.
     """
 
-    def __init__(self, address: str, interval_seconds: float = 0.005) -> None:
+    def __init__(self, services: Services, name: str, interval_seconds: float = 0.005) -> None:
         self.seconds: list[float] = []
         self.failures = 0
-        self._address = address
+        self._connect = partial(services.channel, name)
         self._interval = interval_seconds
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._probe, daemon=True)
@@ -233,7 +247,7 @@ class HealthProbe:
         self._thread.join()
 
     def _probe(self) -> None:
-        with grpc.insecure_channel(self._address) as channel:
+        with self._connect() as channel:
             grpc.channel_ready_future(channel).result(10)
             stub: Any = health_pb2_grpc.HealthStub(channel)
             while not self._done.is_set():

@@ -13,24 +13,26 @@ from typing import Any
 
 import machine
 import numpy as np
+from processes import Services
 
 from blindsight.packing.columns import collection_layout
 from blindsight.packing.segments import Region
 from blindsight.parameters import of_ring
 from blindsight.ring.tiles import Geometry, column_block
+from blindsight.runtime.peer import Connection
 from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.wire.scores import ScoreSummary
 from blindsight.wire.storage import StoredCollection
 
 
-def measure(storage: str, evaluator: str, cache: Path, threads: int, repeats: int) -> dict[str, Any]:
+def measure(services: Services, cache: Path, threads: int, repeats: int) -> dict[str, Any]:
     """Measures single queries over the only collection.
 
     They alternate with reading the same files at full speed, since other machines may share the memory
     bandwidth.
 
     Args:
-        storage, evaluator: HOST:PORT.
+        services: running services.
         cache: the evaluator's folder of segment files.
         threads: number of threads that read.
         repeats: number of queries.
@@ -40,7 +42,7 @@ def measure(storage: str, evaluator: str, cache: Path, threads: int, repeats: in
     """
     pages = [np.memmap(path, np.uint64, "r") for path in sorted(cache.rglob("*.seg"))]
     reader = machine.Reader(pages, threads)
-    calls, reading = asyncio.run(_measure(storage, evaluator, reader, repeats))
+    calls, reading = asyncio.run(_measure(services, reader, repeats))
     kernel = [summary.kernel_seconds for _, summary in calls]
     rates = [summary.scanned_bytes / summary.kernel_seconds / 1e9 for _, summary in calls]
     return {
@@ -59,9 +61,11 @@ def measure(storage: str, evaluator: str, cache: Path, threads: int, repeats: in
 
 
 async def _measure(
-    storage: str, evaluator: str, reader: machine.Reader, repeats: int
+    services: Services, reader: machine.Reader, repeats: int
 ) -> tuple[list[tuple[float, ScoreSummary]], list[float]]:
-    stored, scoring = StorageClient(storage), EvaluatorClient(evaluator)
+    connection = Connection(certificates=services.as_keyholder())
+    stored = StorageClient(services.addresses["storage"], connection)
+    scoring = EvaluatorClient(services.addresses["evaluator"], connection)
     calls, reading = [], []
     try:
         (collection,) = await stored.list_collections()

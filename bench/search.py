@@ -145,8 +145,7 @@ def evaluator_alone(run: Run) -> Figures:
     """Measures the evaluator's part of a query, without decryption at the same time."""
     services = run.services
     cache = services.folder / "evaluator" / "cache"
-    addresses = services.addresses["storage"], services.addresses["evaluator"]
-    return scoring.measure(*addresses, cache, own_cores(), run.options.queries)
+    return scoring.measure(services, cache, own_cores(), run.options.queries)
 
 
 def batch_queries(run: Run, scores: vectors.Scores, count: int) -> Figures:
@@ -190,9 +189,9 @@ def two_clients(run: Run, scores: vectors.Scores) -> Figures:
 
 def health(run: Run) -> Figures:
     """Measures health checks of the evaluator, when it is idle and while it scores."""
-    with HealthProbe(run.services.addresses["evaluator"]) as idle:
+    with HealthProbe(run.services, "evaluator") as idle:
         time.sleep(1.0)
-    with HealthProbe(run.services.addresses["evaluator"]) as probe:
+    with HealthProbe(run.services, "evaluator") as probe:
         for query in run.queries:
             run.collection.search_vectors(query, k=K)
     return {"idle": _latency(idle), "scoring": _latency(probe)}

@@ -19,6 +19,7 @@ from processes import Services, tree_cpu_seconds
 
 from blindsight.packing.columns import Floats
 from blindsight.runtime import host
+from blindsight.runtime.peer import Connection
 from blindsight.trusted import embedders
 from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.trusted.crypto.pool import Crypto
@@ -95,8 +96,9 @@ def _part(seconds: dict[str, float]) -> float:
 async def _measure(services: Services, files: Sequence[Path], watch: Stopwatch) -> None:
     folder = services.folder / "keyholder"
     keys = keyfile.read(folder / "keys.bsky", passphrase.from_file(folder / "passphrase"))
-    storage = StorageClient(services.addresses["storage"])
-    evaluator = EvaluatorClient(services.addresses["evaluator"])
+    connection = Connection(certificates=services.as_keyholder())
+    storage = StorageClient(services.addresses["storage"], connection)
+    evaluator = EvaluatorClient(services.addresses["evaluator"], connection)
     crypto = Crypto(keys, 1, CRYPTO)
     envelopes = Envelopes(keys)
     try:

@@ -24,7 +24,6 @@ SHARED = ("address", "data", "passphrase-file", "quiet", "verbose")
 NEVER = (
     "acknowledge",
     "help",
-    "insecure",
     "insecure-small-keys",
     "json",
     "query-visible-to-server",

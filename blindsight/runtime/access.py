@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import grpc.aio
@@ -17,11 +18,11 @@ class Access:
     """The access of callers to a service.
 
     Args:
-        vault: the vault that certificates must be of.
+        vault: returns the vault that certificates must be of.
         plaintext: as whom those count who come by an address without TLS, which is on loopback; None: nobody.
     """
 
-    def __init__(self, vault: str, plaintext: Role | None = None) -> None:
+    def __init__(self, vault: Callable[[], str], plaintext: Role | None = None) -> None:
         self._vault = vault
         self._plaintext = plaintext
 
@@ -36,10 +37,10 @@ class Access:
 
     def _role(self, context: grpc.aio.ServicerContext[Any, Any]) -> Role | None:
         shown = context.auth_context()
-        if "transport_security_type" not in shown:
+        if _one(shown, "transport_security_type") == "insecure":
             return self._plaintext
         named = role_of(_one(shown, "peer_uri"))
-        if named is None or named[0] != self._vault or _one(shown, "ssl_tls_version") != _TLS:
+        if named is None or named[0] != self._vault() or _one(shown, "ssl_tls_version") != _TLS:
             return None
         return named[1]
 

@@ -1,10 +1,13 @@
-"""Roles: whom a certificate says that it is of."""
+"""Roles: whom a certificate says that it is of, and for how long."""
 
 from __future__ import annotations
 
 import re
 from enum import StrEnum
 
+DAYS = 90
+# A certificate is renewed while a third of its life is left.
+RENEW_DAYS = 30
 _ID = re.compile(r"spiffe://([a-z0-9._-]+)/([a-z]+)")
 
 

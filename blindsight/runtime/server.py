@@ -56,11 +56,13 @@ class Listener:
     """An address that a server listens at.
 
     Attributes:
+        setting: name of the setting that says where.
         address: HOST:PORT; port 0 takes a free one.
         tls: the server's certificate, and so callers need one, too; None: unencrypted.
         insecure: whether it may be beyond loopback without that.
     """
 
+    setting: str
     address: str
     tls: Certificates | None = None
     insecure: bool = False
@@ -100,8 +102,8 @@ class Server:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable((*names, health.SERVICE_NAME), self._server)
 
-    async def start(self, listeners: Sequence[Listener]) -> list[str]:
-        """Binds and starts to serve, live but not ready; returns the addresses with their ports.
+    async def start(self, listeners: Sequence[Listener]) -> dict[str, str]:
+        """Binds and starts to serve, live but not ready; returns addresses with their ports, by setting.
 
         Raises:
             InvalidArgument: see `check_bind`.
@@ -111,7 +113,7 @@ class Server:
             check_bind(one.address, insecure=one.insecure or one.tls is not None)
         await self._set_ready(ready=False)
         await self._health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
-        bound = [self._bind(one) for one in listeners]
+        bound = {one.setting: self._bind(one) for one in listeners}
         await self._server.start()
         return bound
 

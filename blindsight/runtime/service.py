@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 import grpc.aio
@@ -117,18 +117,16 @@ async def serve(
     """
     server = Server(names, register, settings.keepalive_seconds, load, on_drain, uploads, settings.access)
     shutdown = Shutdown(settings.drain_seconds)
-    announce("listening", *await server.start(settings.listeners))
+    announce("listening", await server.start(settings.listeners))
     await server.run(shutdown)
 
 
-def announce(event: str, address: str = "", *others: str) -> None:
+def announce(event: str, addresses: Mapping[str, str]) -> None:
     """Tells the parent process that this one is ready for work: one line of JSON on standard output.
 
     Args:
         event: name of the event, which is logged too.
-        address: address that it serves at; "" for a worker, which serves nothing.
-        others: more addresses that it serves at.
+        addresses: where it serves, by setting; "" for a worker, which serves nothing.
     """
-    more = {"others": others} if others else {}
-    print(json.dumps({"event": event, "address": address, **more, "process_id": os.getpid()}), flush=True)
-    logs.get().info(event, address=address, **more)
+    print(json.dumps({"event": event, **addresses, "process_id": os.getpid()}), flush=True)
+    logs.get().info(event, **addresses)

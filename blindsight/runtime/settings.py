@@ -142,11 +142,11 @@ class ServiceSettings(ProcessSettings):
 
     @property
     def listeners(self) -> list[Listener]:
-        """Where to serve; what a parent process is told is the first."""
-        return [Listener(self.address, self.certificates, self.insecure)]
+        """Where to serve."""
+        return [Listener("address", self.address, self.certificates, self.insecure)]
 
     @property
     def access(self) -> Access | None:
         """Whether a caller may make a call; None without `tls`: everybody may."""
         own = self.certificates
-        return Access(own.current.vault) if own is not None else None
+        return Access(lambda: own.current.vault) if own is not None else None

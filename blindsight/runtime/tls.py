@@ -20,7 +20,7 @@ import grpc
 
 from blindsight.errors import CertificateError
 from blindsight.runtime.channels import Options
-from blindsight.runtime.roles import Role, role_of
+from blindsight.runtime.roles import RENEW_DAYS, Role, role_of
 
 AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE = "ca.crt", "tls.crt", "tls.key"
 _FILES = (AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE)
@@ -28,6 +28,7 @@ _FILES = (AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE)
 _FOR_OTHERS = 0o007
 # OpenSSL's numbers of what is wrong with a certificate (x509_vfy.h).
 _NOT_YET_VALID, _EXPIRED = 9, 10
+_DAY_SECONDS = 86_400
 
 State = tuple[tuple[int, int, int], ...]
 
@@ -114,6 +115,23 @@ class Certificates:
         )
 
 
+def is_good(folder: Path, role: Role, authority: Path) -> bool:
+    """Returns whether a folder has a certificate of a role that needs no renewal yet.
+
+    Args:
+        folder: the folder.
+        role: the role.
+        authority: certificate of the authority that must have issued it.
+    """
+    try:
+        own = Certificates(folder).current
+        known = authority.read_bytes()
+    except (CertificateError, OSError):
+        return False
+    lasting = own.expires - time.time() > RENEW_DAYS * _DAY_SECONDS
+    return own.role is role and own.authority == known and lasting
+
+
 def channel_credentials(identity: Identity) -> grpc.ChannelCredentials:
     """Returns the credentials with which a client shows an identity; see `channel_options` for whom to."""
     return grpc.ssl_channel_credentials(identity.authority, identity.key, identity.certificate)
@@ -146,9 +164,9 @@ def _read(folder: Path) -> Identity:
         if mode & _FOR_OTHERS:
             raise CertificateError(f"{key} has mode {mode:04o}, want 0600: anybody may read it")
         pem = (authority.read_bytes(), certificate.read_bytes(), key.read_bytes())
+        shown = _verified(folder)
     except OSError as error:
         raise CertificateError(f"cannot read {error.filename}: {error.strerror}") from error
-    shown = _verified(folder)
     uris = [value for kind, value in shown.get("subjectAltName", ()) if kind == "URI"]
     named = role_of(uris[0]) if len(uris) == 1 else None
     if named is None:

@@ -56,20 +56,20 @@ class KeyholderSettings(ServiceSettings, QueueSettings):
             InvalidArgument: if workers have an address of their own, and there is no certificate for it.
         """
         own = self.certificates
-        users = Listener(self.address, None if is_loopback(self.address) else own, self.insecure)
+        users = Listener("address", self.address, None if is_loopback(self.address) else own, self.insecure)
         if not self.worker_address:
             return [users]
         if own is None:
             raise InvalidArgument(
                 "setting BLINDSIGHT_KEYHOLDER_WORKER_ADDRESS, want BLINDSIGHT_KEYHOLDER_TLS, too"
             )
-        return [users, Listener(self.worker_address, own)]
+        return [users, Listener("worker_address", self.worker_address, own)]
 
     @property
     def access(self) -> Access | None:
         """Whether a caller may make a call; without a certificate it is the owner, who is on this machine."""
         own = self.certificates
-        return Access(own.current.vault, plaintext=Role.OWNER) if own is not None else None
+        return Access(lambda: own.current.vault, plaintext=Role.OWNER) if own is not None else None
 
     @property
     def key_file(self) -> Path:

@@ -59,7 +59,7 @@ async def _take_from(queue: Queue, settings: WorkerSettings, keys: KeySet) -> No
         pipeline = Pipeline(Items(vault, storage), crypto, Writer(vault, storage, crypto))
         preparer = Preparer(Envelopes(keys), vault, pipeline, gate, quarantine)
         consumer = await asyncio.to_thread(queue.consumer, settings.prefetch)
-        service.announce("ready")
+        service.announce("ready", {"address": ""})
         await Worker(consumer, preparer, pipeline, keyholder, settings).run(shutdown)
     finally:
         await asyncio.to_thread(crypto.close)

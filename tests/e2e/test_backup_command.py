@@ -300,7 +300,7 @@ def test_photos_that_wait_in_a_queue_elsewhere_are_told_of(copied, tmp_path):
         (("backup", "{tmp}/copy", "--data", "{tmp}"), 1, "storage.sqlite3 is missing"),
         (("backup", "{backup}", "--data", "{data}"), 1, "is not empty"),
         (("backup", "--verify", "{tmp}"), 1, "it is not a backup, or one that was not finished"),
-        (("restore", "{backup}", "--data", "{data}"), 1, "is not empty: it has evaluator"),
+        (("restore", "{backup}", "--data", "{data}"), 1, "is not empty: it has authority"),
         (("restore", "{backup}", "{backup}", "--data", "{tmp}/new"), 2, "is in two of the backups"),
         (("restore", "{tmp}", "--data", "{tmp}/new"), 1, "it is not a backup, or one that was not finished"),
     ],

@@ -4,22 +4,30 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import stat
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 from support.command import FEW_WORKERS, NO_BULK, Shell, Terminal, Up, run, started
+from support.health import health
 from support.metrics import scrape, value
 from support.ports import free_ports
 from support.services import Services, wait_until
 
 import blindsight
-from blindsight.errors import Unavailable
+from blindsight.errors import PermissionDenied, Unavailable
+from blindsight.rpc.keyholder.v1 import workers_pb2, workers_pb2_grpc
+from blindsight.runtime.roles import Role
+from blindsight.runtime.tls import Certificates
+from blindsight.trusted.identity import Authority
 
 PASSPHRASE = "correct horse battery staple"
 
@@ -97,7 +105,9 @@ def test_the_first_start_makes_keys_and_a_passphrase_and_says_so(first_life):
 
 def test_the_zones_share_no_folder_and_each_is_its_owners_alone(first_life):
     folders = sorted(first_life.data.iterdir())
-    assert [folder.name for folder in folders] == ["evaluator", "keyholder", "queue", "storage", "worker"]
+    assert [folder.name for folder in folders] == [
+        *("authority", "evaluator", "keyholder", "queue", "storage", "worker")
+    ]
     for folder in folders:
         assert mode(folder) == 0o700
     logs = {"evaluator", "keyholder", "storage"}
@@ -106,8 +116,24 @@ def test_the_zones_share_no_folder_and_each_is_its_owners_alone(first_life):
 
 
 def test_every_line_of_a_log_is_an_event_and_so_are_the_last_words_of_a_service(first_life):
-    lines = [line for path in first_life.data.rglob("*.jsonl") for line in path.read_text().splitlines()]
+    logs = [path for path in first_life.data.rglob("*.jsonl") if path.parent.name != "authority"]
+    lines = [line for path in logs for line in path.read_text().splitlines()]
     assert {"listening", "ready", "drained"} <= {json.loads(line)["event"] for line in lines}
+
+
+def test_each_service_has_its_own_certificate_of_one_authority(first_life):
+    data = first_life.data
+    assert mode(data / "authority" / "ca.key") == 0o600
+    for name in ("storage", "evaluator", "keyholder", "worker"):
+        own = Certificates(data / name / "tls").current
+        assert own.role == name
+        assert own.authority == (data / "authority" / "ca.crt").read_bytes()
+        assert mode(data / name / "tls" / "tls.key") == 0o600
+    keys = {path.read_bytes() for path in data.rglob("*.key")}
+    assert len(keys) == 5
+    for folder in ("storage", "evaluator"):
+        for path in (data / folder).rglob("*"):
+            assert not path.is_file() or (data / "authority" / "ca.key").read_bytes() not in path.read_bytes()
 
 
 @pytest.mark.parametrize("name", ["storage", "evaluator"])
@@ -151,6 +177,64 @@ def test_each_service_that_is_killed_comes_back_with_everything(home):
             wait_until(lambda: best(up.address) == "3", seconds=60, what=f"{name} coming back")
             assert items(up.address) == 20
         assert up.process.poll() is None
+
+
+def test_services_speak_to_each_other_alone_and_a_folder_from_before_is_given_certificates(home):
+    for folder in ("authority", "storage/tls", "evaluator/tls", "keyholder/tls", "worker/tls"):
+        shutil.rmtree(home / folder)
+    with Up(home) as up:
+        assert best(up.address) == "3"
+        with blindsight.connect(up.address) as vault:
+            assert vault.collection("kept").ingest_vectors(np.eye(1, 8) + 2, ids=["one more"]).stored
+            vault.collection("kept").delete("one more")
+        for name in ("storage", "evaluator"):
+            code, line = health(up.ready["services"][name]["address"])
+            assert (code, line.rpartition(": ")[2]) == (1, "UNAVAILABLE")
+            assert health(up.ready["services"][name]["address"], "--tls", str(home / name / "tls")) == (0, "")
+        with grpc.insecure_channel(up.address) as channel:  # workers have an address of their own
+            with pytest.raises(grpc.RpcError) as refused:
+                workers_pb2_grpc.WorkerServiceStub(channel).ReportItems(workers_pb2.ReportItemsRequest())
+            assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+def test_a_later_start_renews_what_ends_soon_and_keeps_the_authority(home):
+    authority = (home / "authority" / "ca.crt").read_bytes()
+    before = {path: path.read_bytes() for path in home.rglob("tls.crt")}
+    Authority.open(home / "authority").issue(Role.STORAGE, home / "storage" / "tls", [], 29)
+    (home / "evaluator" / "tls" / "tls.key").chmod(0o604)
+    with Up(home, *NO_BULK) as up:
+        assert best(up.address) == "3"
+    assert (home / "authority" / "ca.crt").read_bytes() == authority
+    changed = {path.parent.parent.name for path in before if path.read_bytes() != before[path]}
+    assert changed == {"storage", "evaluator"}
+    lasting = Certificates(home / "storage" / "tls").current.expires - time.time()
+    assert lasting > 80 * 86_400
+
+
+def test_beyond_this_machine_users_need_the_certificate_of_an_owner(home):
+    with Up(home, "--host", "0.0.0.0", *NO_BULK) as up:
+        with pytest.raises(Unavailable, match="BLINDSIGHT_TLS=FOLDER"):
+            blindsight.connect(up.address)
+        with (
+            blindsight.connect(up.address, tls=home / "evaluator" / "tls") as vault,
+            pytest.raises(PermissionDenied),
+        ):
+            vault.collections()
+        with blindsight.connect(up.address, tls=home / "owner") as vault:
+            assert vault.collection("kept").describe().items == 20
+        done = run("status", address=up.address, BLINDSIGHT_TLS=str(home / "owner"))
+        assert done.returncode == 0, done.stderr
+        assert run("status", address=up.address).returncode == 1
+
+
+def test_an_authority_whose_key_others_may_read_issues_nothing(tmp_path):
+    Authority.create(tmp_path / "data" / "authority")
+    (tmp_path / "data" / "authority" / "ca.key").chmod(0o644)
+    done = run("up", "--data", str(tmp_path / "data"), "--port", "0")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1].endswith(
+        "has mode 0644, want 0600: others than its owner may read it"
+    )
 
 
 def test_a_service_that_dies_again_and_again_is_given_up(home):
@@ -426,8 +510,7 @@ def test_a_port_that_is_taken_is_one_line_and_nothing_is_made(tmp_path):
         (["--data", "{tmp}/file/below"], 1, "cannot use"),
         (["--data", "{tmp}/data", "--passphrase-file", "{tmp}/gone"], 1, "cannot read the passphrase file"),
         (["--data", "{tmp}/data", "--passphrase-file", "{tmp}/file"], 1, "passphrase of 5 characters"),
-        (["--data", "{tmp}/data", "--host", "0.0.0.0"], 2, "is not loopback"),
-        (["--data", "{tmp}/data", "--host", "no.such.host.invalid", "--insecure"], 1, "cannot listen on"),
+        (["--data", "{tmp}/data", "--host", "no.such.host.invalid"], 1, "cannot listen on"),
         (["--data", "{tmp}/data", "--port", "-1"], 2, "--port"),
         (["--data", "{tmp}/data", "--port", "9101", "--metrics-port", "9100"], 2, "of which --port is 9101"),
         (["--data", "{tmp}/data", "--metrics-port", "65533"], 2, "65533 to 65536, want ports up to 65535"),

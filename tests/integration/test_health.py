@@ -10,24 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.health import health
 from support.services import Process, Services, variables, wait_until
 
 import blindsight
 from blindsight.errors import NotFound
 
 _ANY = "127.0.0.1:0"
-
-
-def health(*arguments: str) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "blindsight.runtime.health", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.stdout == ""
-    return done.returncode, done.stderr.strip()
 
 
 @pytest.fixture

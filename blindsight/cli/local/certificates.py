@@ -11,14 +11,10 @@ import typer
 
 from blindsight.cli import output
 from blindsight.cli.options import Json
-from blindsight.runtime.roles import Role
+from blindsight.runtime.roles import DAYS, RENEW_DAYS, Role
 
 if TYPE_CHECKING:
     from blindsight.trusted.identity import Issued
-
-DAYS = 90
-# A certificate is renewed while a third of its life is left.
-RENEW_DAYS = 30
 
 _AUTHORITY = typer.Option(
     "--authority",

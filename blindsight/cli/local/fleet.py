@@ -11,14 +11,18 @@ from pathlib import Path
 
 from blindsight.cli import output
 from blindsight.cli.local.keys import KEY_FILE_NAME
-from blindsight.cli.local.setup import Passphrase
+from blindsight.cli.local.setup import TLS, Certificates, Passphrase
 from blindsight.cli.local.supervisor import Child, Recipe, drain
+from blindsight.errors import CertificateError
 
 ZONES = {"storage": "untrusted", "evaluator": "untrusted", "keyholder": "trusted"}
 WORKER_ZONE = ZONES["keyholder"]
 # Folders beside those of the services: the embedded queue of bulk ingest, and the workers' logs.
 QUEUE, WORKER = "queue", "worker"
 _ANY_PORT = "127.0.0.1:0"
+# The keyholder serves users at an address of its own.
+_FOR_WORKERS = "worker_address"
+_DAY_SECONDS = 86_400.0
 
 
 def worker_name(number: int) -> str:
@@ -33,20 +37,20 @@ class Plan:
     Attributes:
         folders: folders by service, and by `QUEUE` and `WORKER`.
         address: address of the keyholder.
-        insecure: whether the keyholder may serve unencrypted beyond this machine.
         passphrase: passphrase of the key set.
         metrics_ports: ports by name of a service or worker; empty for none.
         queue_url: URL of the queue of bulk ingest.
         workers: number of workers.
+        certificates: by which they know each other.
     """
 
     folders: Mapping[str, Path]
     address: str
-    insecure: bool
     passphrase: Passphrase
     metrics_ports: Mapping[str, int]
     queue_url: str
     workers: int
+    certificates: Certificates
 
 
 class Fleet:
@@ -103,32 +107,44 @@ class Fleet:
         await self._start_all()
         ready(self._children)
         keepers = {asyncio.create_task(child.keep()) for child in self._children}
+        keepers.add(asyncio.create_task(self._renew()))
         try:
             done, _ = await asyncio.wait(keepers, return_when=asyncio.FIRST_COMPLETED)
-            done.pop().result()  # raises: `keep` ends only with an exception
+            done.pop().result()  # raises: they end only with an exception
         finally:
             for keeper in keepers:
                 keeper.cancel()
             await asyncio.gather(*keepers, return_exceptions=True)
 
+    async def _renew(self) -> None:
+        """Renews certificates in time: services take them without a restart."""
+        while True:
+            await asyncio.sleep(_DAY_SECONDS)
+            try:
+                await asyncio.to_thread(self._plan.certificates.renew)
+            except CertificateError as error:
+                self._report(f"certificates are not renewed: {error.message}")
+
     async def _start_all(self) -> None:
         plan = self._plan
-        storage = await self._start_service("storage", _ANY_PORT, {})
-        places = {"storage_address": storage}
-        places["evaluator_address"] = await self._start_service("evaluator", _ANY_PORT, places)
+        storage = await self._start_service("storage", {"address": _ANY_PORT}, {})
+        places = {"storage_address": storage.address}
+        evaluator = await self._start_service("evaluator", {"address": _ANY_PORT}, places)
+        places["evaluator_address"] = evaluator.address
         trusted = places | {"passphrase_file": plan.passphrase.path, "queue_url": plan.queue_url}
-        insecure = {"insecure": str(plan.insecure).lower()}
-        keyholder = await self._start_service("keyholder", plan.address, trusted | insecure)
+        serving = {"address": plan.address, _FOR_WORKERS: _ANY_PORT}
+        keyholder = await self._start_service("keyholder", serving, trusted)
         key_file = str(plan.folders["keyholder"] / KEY_FILE_NAME)
-        of_worker = trusted | {"keyholder_address": keyholder, "key_file": key_file}
+        of_worker = trusted | {"keyholder_address": keyholder.addresses[_FOR_WORKERS], "key_file": key_file}
         for number in range(1, plan.workers + 1):
             recipe = self._recipe(worker_name(number), WORKER_ZONE, plan.folders[WORKER], of_worker)
-            await self._start(Child(recipe, "", self._report))
+            await self._start(Child(recipe, {}, self._report))
 
-    async def _start_service(self, name: str, address: str, settings: Mapping[str, str]) -> str:
-        """Starts a service; returns its address."""
+    async def _start_service(
+        self, name: str, addresses: Mapping[str, str], settings: Mapping[str, str]
+    ) -> Child:
         recipe = self._recipe(name, ZONES[name], self._plan.folders[name], settings)
-        return await self._start(Child(recipe, address, self._report))
+        return await self._start(Child(recipe, addresses, self._report))
 
     def _recipe(self, name: str, zone: str, folder: Path, settings: Mapping[str, str]) -> Recipe:
         port = self._plan.metrics_ports.get(name)
@@ -136,12 +152,13 @@ class Fleet:
         # The untrusted zone must not inherit the passphrase.
         descriptors = self._plan.passphrase.descriptors if zone == WORKER_ZONE else ()
         serves = name in ZONES
-        return Recipe(name, zone, folder, {**settings, **metrics}, descriptors, serves=serves)
+        own = {**settings, **metrics, "tls": str(folder / TLS)}
+        return Recipe(name, zone, folder, own, descriptors, serves=serves)
 
-    async def _start(self, child: Child) -> str:
+    async def _start(self, child: Child) -> Child:
         self._children.append(child)
         started = time.monotonic()
         with output.spinner(f"starting {child.recipe.name}"):
             await child.start()
         self._started(child, time.monotonic() - started)
-        return child.address
+        return child

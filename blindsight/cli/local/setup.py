@@ -1,11 +1,11 @@
-"""Preparations of `blindsight up` before it starts services: folders, the passphrase, the key set."""
+"""Preparations of `blindsight up` before it starts services: folders, passphrase, key set, certificates."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +13,16 @@ from pathlib import Path
 from blindsight.cli import configuration, output
 from blindsight.cli.local import compiled_code, keys
 from blindsight.cli.local.keys import KEY_FILE_NAME
-from blindsight.errors import InvalidArgument, KeyFileError, Unavailable
+from blindsight.errors import CertificateError, InvalidArgument, KeyFileError, Unavailable
 from blindsight.runtime import paths
 from blindsight.runtime.folder_lock import LOCK_NAME, locked
+from blindsight.runtime.roles import Role
 
 GENERATED_NAME = "passphrase"
+# Folder of the authority, beside those of services; folder of a service's certificate, in its own.
+AUTHORITY, TLS = "authority", "tls"
 # Files in a storage folder to which nothing has been stored yet.
-_STORAGE_HOUSEHOLD = {LOCK_NAME, "log.jsonl", "log.jsonl.1"}
+_STORAGE_HOUSEHOLD = {LOCK_NAME, "log.jsonl", "log.jsonl.1", TLS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,3 +136,49 @@ def ensure_keys(keyholder: Path, storage: Path, sealed_by: Passphrase) -> None:
         last = (made.stderr.strip().splitlines() or ["no reason known"])[-1]
         raise KeyFileError(last.removeprefix("blindsight: error: "))
     output.note(f"created the key set {key_file}")
+
+
+class Certificates:
+    """The certificates of the services of this machine, and the authority that issues them.
+
+    Args:
+        authority: the authority's folder.
+        folders: a folder by role.
+    """
+
+    def __init__(self, authority: Path, folders: Mapping[Role, Path]) -> None:
+        self._authority = authority
+        self._folders = folders
+
+    @contextmanager
+    def issuing(self) -> Iterator[None]:
+        """Issues, while the block runs, those that are missing or end soon.
+
+        Raises:
+            CertificateError: if one cannot be issued.
+        """
+        from blindsight.runtime.tls import AUTHORITY_FILE, is_good
+
+        known = self._authority / AUTHORITY_FILE
+        wanted = [
+            f"{role.value}={folder}"
+            for role, folder in self._folders.items()
+            if not is_good(folder, role, known)
+        ]
+        if not wanted:
+            yield
+            return
+        # In a separate process, as for the key set.
+        command = [sys.executable, "-P", "-m", "blindsight.trusted.identity", str(self._authority), *wanted]
+        with subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        ) as issuing:
+            yield
+            _, said = issuing.communicate()
+        if issuing.returncode != 0:
+            raise CertificateError((said.strip().splitlines() or ["no reason known"])[-1])
+
+    def renew(self) -> None:
+        """Issues those that are missing or end soon; raises as `issuing`."""
+        with self.issuing():
+            pass

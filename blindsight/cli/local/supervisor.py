@@ -71,12 +71,12 @@ class Recipe:
         return self.folder / ("log.jsonl" if self.serves else f"{self.name}.jsonl")
 
 
-def environment(recipe: Recipe, address: str, own: Mapping[str, str]) -> dict[str, str]:
+def environment(recipe: Recipe, addresses: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
     """Returns a service's environment variables: its own settings, and none of other services.
 
     Args:
         recipe: description of the service.
-        address: address to serve at.
+        addresses: where to serve, by setting.
         own: this process's environment, of which BLINDSIGHT_<SERVICE>_* of this service are passed on.
     """
     prefix = f"BLINDSIGHT_{recipe.kind.upper()}_"
@@ -85,28 +85,33 @@ def environment(recipe: Recipe, address: str, own: Mapping[str, str]) -> dict[st
         for name, value in own.items()
         if name in _COMMON or name.startswith((*_COMMON_PREFIXES, prefix))
     }
-    place = {"data": str(recipe.folder), "address": address} if recipe.serves else {}
-    fixed = {**place, "die_with_parent": "true", **recipe.settings}
+    place = {"data": str(recipe.folder)} if recipe.serves else {}
+    fixed = {**place, **addresses, "die_with_parent": "true", **recipe.settings}
     ours = {prefix + name.upper(): value for name, value in fixed.items()}
     return kept | compiled_code.variables(recipe.folder, kept) | ours
 
 
 class Child:
-    """A service process that is restarted on the same port when it dies.
+    """A service process that is restarted on the same ports when it dies.
 
     Args:
         recipe: description of the service.
-        address: address to serve at; port 0 takes a free one at the first start.
+        addresses: where to serve, by setting; port 0 takes a free one at the first start.
         report: called with a human-readable line when it dies and when it is back.
     """
 
-    def __init__(self, recipe: Recipe, address: str, report: Callable[[str], None]) -> None:
+    def __init__(self, recipe: Recipe, addresses: Mapping[str, str], report: Callable[[str], None]) -> None:
         self.recipe = recipe
-        self.address = address
+        self.addresses = addresses
         self._report = report
         self._process: asyncio.subprocess.Process | None = None
         self._output: asyncio.Task[None] | None = None
         self._log: ServiceLog | None = None
+
+    @property
+    def address(self) -> str:
+        """Where it serves; "" for one that serves nothing."""
+        return self.addresses.get("address", "")
 
     @property
     def process_id(self) -> int:
@@ -132,7 +137,7 @@ class Child:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=said,
-                env=environment(self.recipe, self.address, os.environ),
+                env=environment(self.recipe, self.addresses, os.environ),
                 pass_fds=self.recipe.descriptors,
                 # Keeps Ctrl-C from the services: it goes to the terminal's process group, but they must be
                 # drained in order.
@@ -144,14 +149,15 @@ class Child:
         if ready is None:
             await self.stop(grace_seconds=0)
             raise Unavailable(f"{self.recipe.name} did not start: {_reason(self.recipe, written)}")
-        self.address = ready
+        self.addresses = ready
         self._output = asyncio.create_task(_discard(self._process))
 
-    async def _first_line(self, process: asyncio.subprocess.Process) -> str | None:
+    async def _first_line(self, process: asyncio.subprocess.Process) -> Mapping[str, str] | None:
         with contextlib.suppress(TimeoutError, ValueError, KeyError):
             async with asyncio.timeout(READY_SECONDS):
                 line = await _output_of(process).readline()
-            return str(json.loads(line)["address"])
+            told = json.loads(line)
+            return {setting: str(told[setting]) for setting in self.addresses}
         return None
 
     async def keep(self) -> None:

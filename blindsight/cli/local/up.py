@@ -21,6 +21,7 @@ from blindsight.cli.local.keys import PassphraseFile
 from blindsight.cli.local.supervisor import Child
 from blindsight.cli.options import DEFAULT_ADDRESS, Json
 from blindsight.cli.status import ZONE_STYLES
+from blindsight.runtime.roles import Role
 
 DEFAULT_HOST, _, _PORT = DEFAULT_ADDRESS.rpartition(":")
 _QUEUE_FILE_NAME = "ingest.db"
@@ -37,9 +38,6 @@ def up(
     host: Annotated[
         str, typer.Option("--host", metavar="HOST", help="Where the keyholder listens.")
     ] = DEFAULT_HOST,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Allow an unencrypted --host beyond this machine.")
-    ] = False,
     passphrase_file: PassphraseFile = None,
     metrics_port: Annotated[
         int,
@@ -76,26 +74,31 @@ def up(
     """Run keyholder, evaluator, storage and a worker until Ctrl-C, SIGTERM or `blindsight down`.
 
     The first start creates the key set, and a passphrase, and says where they are. Prints the keyholder's
-    address when all of them are ready.
+    address when all of them are ready. Beyond this machine users need the certificate in DIR/owner, as
+    BLINDSIGHT_TLS.
     """
-    from blindsight.runtime.server import check_bind
+    from blindsight.runtime.addresses import is_loopback
     from blindsight.trusted.queue import require_scheme
 
     if queue is not None:
         require_scheme(queue)
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    check_bind(address, insecure=insecure, allowed_by="--insecure")
     of_metrics = ports.metrics_ports(metrics_port, port, workers)
     for place in ((host, port), *((ports.METRICS_HOST, one) for one in of_metrics.values())):
         ports.check_free(*place)
-    names = (*ZONES, QUEUE, WORKER)
+    names = (*ZONES, QUEUE, WORKER, setup.AUTHORITY)
     with (
         setup.folders(data, names) as folders,
         setup.passphrase(folders["keyholder"], passphrase_file, ask=ask_passphrase) as passphrase,
     ):
-        setup.ensure_keys(folders["keyholder"], folders["storage"], passphrase)
+        own = {Role(name): folders[name] / setup.TLS for name in (*ZONES, WORKER)}
+        if not is_loopback(address):
+            own[Role.OWNER] = data.resolve() / Role.OWNER.value
+        certificates = setup.Certificates(folders[setup.AUTHORITY], own)
+        with certificates.issuing():
+            setup.ensure_keys(folders["keyholder"], folders["storage"], passphrase)
         queue_url = queue or f"embedded:{folders[QUEUE] / _QUEUE_FILE_NAME}"
-        plan = Plan(folders, address, insecure, passphrase, of_metrics, queue_url, workers)
+        plan = Plan(folders, address, passphrase, of_metrics, queue_url, workers, certificates)
         fleet = Fleet(plan, partial(_show, of_metrics), _report)
         leave = detaching.detach(data.resolve()) if detach else None
         with running.told(data.resolve()):

@@ -1,7 +1,9 @@
+import asyncio
 import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -10,10 +12,12 @@ import grpc.aio
 import pytest
 
 import blindsight
-from blindsight.cli.local import supervisor
+from blindsight.cli.local import fleet, supervisor
+from blindsight.cli.local.fleet import Plan
 from blindsight.cli.local.service_log import ServiceLog
+from blindsight.cli.local.setup import Passphrase
 from blindsight.cli.local.supervisor import Child, Recipe, environment
-from blindsight.errors import Unavailable
+from blindsight.errors import CertificateError, Unavailable
 from blindsight.rpc.storage.v1.storage_pb2 import GetStatusRequest
 from blindsight.rpc.storage.v1.storage_pb2_grpc import StorageServiceStub
 from blindsight.runtime import request_ids
@@ -31,6 +35,7 @@ OURS = {
     "AWS_SECRET_ACCESS_KEY": "hunter2",
     "SSH_AUTH_SOCK": "/run/agent",
 }
+ADDRESSES = {"address": "127.0.0.1:0"}
 
 
 @pytest.fixture
@@ -46,13 +51,13 @@ def recipes(tmp_path: Path) -> dict[str, Recipe]:
 
 @pytest.mark.parametrize("name", ["storage", "evaluator"])
 def test_an_untrusted_service_sees_no_setting_of_the_keyholder_and_no_secret(recipes, name):
-    made = environment(recipes[name], "127.0.0.1:0", OURS)
+    made = environment(recipes[name], ADDRESSES, OURS)
     assert not [key for key in made if "KEYHOLDER" in key or "PASSPHRASE" in key or "SECRET" in key]
     assert not [value for value in made.values() if "secret" in value or "hunter2" in value]
 
 
 def test_a_service_gets_its_own_settings_and_what_programs_need(recipes):
-    made = environment(recipes["evaluator"], "127.0.0.1:0", OURS)
+    made = environment(recipes["evaluator"], ADDRESSES, OURS)
     assert made["BLINDSIGHT_EVALUATOR_LOG_LEVEL"] == "DEBUG"
     assert made["BLINDSIGHT_EVALUATOR_STORAGE_ADDRESS"] == "s:1"
     assert made["BLINDSIGHT_EVALUATOR_DATA"] == str(recipes["evaluator"].folder)
@@ -61,8 +66,8 @@ def test_a_service_gets_its_own_settings_and_what_programs_need(recipes):
 
 
 def test_what_the_command_decides_is_not_overridden_by_the_environment(recipes):
-    assert environment(recipes["storage"], "127.0.0.1:0", OURS)["BLINDSIGHT_STORAGE_ADDRESS"] == "127.0.0.1:0"
-    made = environment(recipes["keyholder"], "127.0.0.1:7420", OURS)
+    assert environment(recipes["storage"], ADDRESSES, OURS)["BLINDSIGHT_STORAGE_ADDRESS"] == "127.0.0.1:0"
+    made = environment(recipes["keyholder"], {"address": "127.0.0.1:7420"}, OURS)
     assert made["BLINDSIGHT_KEYHOLDER_PASSPHRASE_FILE"] == "/own/file"
     assert made["BLINDSIGHT_KEYHOLDER_WORKERS"] == "1"
     assert "BLINDSIGHT_PASSPHRASE_FILE" not in made
@@ -82,18 +87,22 @@ def test_compiled_code_goes_to_the_services_folder_if_nothing_else_takes_it(monk
     monkeypatch.setattr(blindsight, "__file__", "/blindsight/__init__.py")
     recipe = Recipe("evaluator", "untrusted", Path("/data/evaluator"))
     homeless = {"XDG_CACHE_HOME": "/nowhere"}
-    made = environment(recipe, "127.0.0.1:0", homeless)
+    made = environment(recipe, ADDRESSES, homeless)
     assert made["NUMBA_CACHE_DIR"] == "/data/evaluator/compiled"
-    chosen = environment(recipe, "127.0.0.1:0", {**homeless, "NUMBA_CACHE_DIR": "/chosen"})
+    chosen = environment(recipe, ADDRESSES, {**homeless, "NUMBA_CACHE_DIR": "/chosen"})
     assert chosen["NUMBA_CACHE_DIR"] == "/chosen"
     for taken in ({"XDG_CACHE_HOME": "/tmp"}, {"XDG_CACHE_HOME": "/tmp/not/yet"}):
-        assert "NUMBA_CACHE_DIR" not in environment(recipe, "127.0.0.1:0", taken)
+        assert "NUMBA_CACHE_DIR" not in environment(recipe, ADDRESSES, taken)
     monkeypatch.setattr(blindsight, "__file__", "/tmp/blindsight.py")
-    assert "NUMBA_CACHE_DIR" not in environment(recipe, "127.0.0.1:0", homeless)
+    assert "NUMBA_CACHE_DIR" not in environment(recipe, ADDRESSES, homeless)
 
 
 def child(recipe: Recipe, reports: list[str] | None = None) -> Child:
-    return Child(recipe, "127.0.0.1:0", (reports if reports is not None else []).append)
+    return Child(
+        recipe,
+        ADDRESSES if recipe.serves else {},
+        (reports if reports is not None else []).append,
+    )
 
 
 async def test_a_service_that_does_not_start_gives_its_own_reason(recipes):
@@ -182,3 +191,29 @@ async def test_a_service_that_ignores_the_request_to_stop_is_killed(recipes):
     assert storage.process_id
     await storage.stop(grace_seconds=0)
     assert not Path(f"/proc/{storage.process_id}/cmdline").exists()
+
+
+class Renewing:
+    """Certificates of which the first renewal fails."""
+
+    def __init__(self):
+        self.times = 0
+        self.enough = threading.Event()
+
+    def renew(self):
+        self.times += 1
+        if self.times == 1:
+            raise CertificateError("the authority in DIR expired")
+        if self.times == 3:
+            self.enough.set()
+
+
+async def test_certificates_are_renewed_again_and_again_and_a_failure_is_told(monkeypatch):
+    monkeypatch.setattr(fleet, "_DAY_SECONDS", 0.01)
+    renewing, told = Renewing(), []
+    plan = Plan({}, "", Passphrase(""), {}, "", 0, renewing)
+    task = asyncio.create_task(fleet.Fleet(plan, lambda *_: None, told.append)._renew())
+    assert await asyncio.to_thread(renewing.enough.wait, 20)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert told == ["certificates are not renewed: the authority in DIR expired"]

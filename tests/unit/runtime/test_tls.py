@@ -172,14 +172,14 @@ class Echo(grpc.GenericRpcHandler):
 async def serving(folder, *, vault="home", plaintext=None):
     """A storage with a certificate: its handler and address, and one without TLS for `plaintext`."""
     echo = Echo()
-    access = Access(vault, plaintext)
+    access = Access(lambda: vault, plaintext)
     server = Server([], lambda made: made.add_generic_rpc_handlers([echo]), access=access)
-    listeners = [Listener("127.0.0.1:0", Certificates(folder))]
+    listeners = [Listener("address", "127.0.0.1:0", Certificates(folder))]
     if plaintext is not None:
-        listeners.append(Listener("127.0.0.1:0"))
+        listeners.append(Listener("plain", "127.0.0.1:0"))
     addresses = await server.start(listeners)
     try:
-        yield echo, *addresses
+        yield echo, *addresses.values()
     finally:
         await server._server.stop(0)
 
@@ -233,16 +233,22 @@ async def test_no_other_service_is_taken_for_the_one_that_is_called(issuer):
 
 async def test_who_comes_without_tls_is_whom_that_address_is_for(issuer):
     async with serving(issuer.of(Role.STORAGE), plaintext=Role.OWNER) as (echo, secure, plain):
-        async with grpc.aio.insecure_channel(plain) as channel:
-            call = channel.stream_stream(METHOD)(iter([b"hello"]))
-            with pytest.raises(grpc.aio.AioRpcError) as refused:
-                await call.read()
-            assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
-        async with grpc.aio.insecure_channel(secure) as channel:
-            with pytest.raises(grpc.aio.AioRpcError) as refused:
-                await channel.stream_stream(METHOD)(iter([b"hello"]), timeout=5).read()
-            assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
-    assert echo.calls == 0
+        denied, unreachable = grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAVAILABLE
+        for address, method, code in (
+            (plain, "/blindsight.keyholder.v1.KeyholderService/GetStatus", None),
+            (plain, "/blindsight.keyholder.v1.WorkerService/ReportItems", denied),
+            (plain, METHOD, denied),
+            (secure, "/blindsight.keyholder.v1.KeyholderService/GetStatus", unreachable),
+        ):
+            async with grpc.aio.insecure_channel(address) as channel:
+                call = channel.stream_stream(method)(iter([b"hello"]), timeout=5)
+                if code is None:
+                    assert await call.read() == b"hello"
+                    continue
+                with pytest.raises(grpc.aio.AioRpcError) as refused:
+                    await call.read()
+                assert refused.value.code() is code, method
+    assert echo.calls == 1
 
 
 async def test_a_connection_of_an_older_version_of_tls_may_call_nothing(issuer):
