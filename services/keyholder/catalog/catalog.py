@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
+import numpy as np
+
 from blindsight.errors import DataLoss, ResourceExhausted
 from blindsight.trusted.records import ItemMetadata, NewItem
-from blindsight.trusted.slots import unmarked
+from blindsight.trusted.slots import SlotMap, unmarked
 from blindsight.trusted.vault.collection import ItemKey, OpenCollection
 from blindsight.trusted.vault.items import Items
 from blindsight.wire.metadata import Filter
@@ -24,6 +26,8 @@ from services.keyholder.catalog.rows import Rows, Selection
 from services.keyholder.catalog.store import WORD_BYTES, CatalogStore, Entry
 from services.keyholder.catalog.vector_names import VectorNames
 
+# Of one collection, of which searches under way may have scored an older version.
+_MOST_REPLACED = 10_000
 # Items that are asked for at once: their metadata fit into one message.
 _FETCH_ITEMS = 1000
 _Result = TypeVar("_Result")
@@ -39,6 +43,7 @@ class _State:
         listing: of the newest slot map that was listed.
         names: of vectors; None until a search asks for one.
         loading: of what filters are computed on; None until it has begun.
+        replaced: the metadata that items had until lately, by handle and version, the oldest first.
         behind: handles of items of which the file has no entry or an older one, since its disk was full.
     """
 
@@ -47,6 +52,7 @@ class _State:
     listing: Listing | None = None
     names: VectorNames | None = None
     loading: Loading | None = None
+    replaced: dict[tuple[bytes, bytes], ItemMetadata] = field(default_factory=dict)
     behind: set[bytes] = field(default_factory=set)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -85,8 +91,27 @@ class Catalog:
         if not entries:
             return
         with suppress(LookupError, ResourceExhausted):
-            await asyncio.to_thread(self._store.put, collection.record.collection_id, entries)
+            await self._keep(collection, entries)
             self._put_rows(collection, entries)
+
+    async def _keep(self, collection: OpenCollection, entries: Sequence[Entry]) -> None:
+        """Puts entries into the file; those in whose places they come stay known to searches under way.
+
+        Raises:
+            ResourceExhausted: if the disk is full.
+            LookupError: if the file was damaged, and is empty now.
+        """
+        collection_id, state = collection.record.collection_id, self._state(collection)
+        handles = [entry.handle for entry in entries]
+        if state.rows is not None and handles:
+            words = np.frombuffer(b"".join(handle[:WORD_BYTES] for handle in handles), "<u8")
+            handles = [handles[index] for index in np.flatnonzero(state.rows.rows_with(words) >= 0)]
+        older = await asyncio.to_thread(self._store.find, collection_id, handles)
+        for handle, entry in older.items():
+            state.replaced[handle, entry.version] = entry.metadata
+        while len(state.replaced) > _MOST_REPLACED:
+            del state.replaced[next(iter(state.replaced))]
+        await asyncio.to_thread(self._store.put, collection_id, entries)
 
     def _put_rows(self, collection: OpenCollection, entries: Iterable[Entry]) -> None:
         rows, names = self._state(collection).rows, self._state(collection).names
@@ -200,7 +225,7 @@ class Catalog:
         entries = [Entry(handle, item.key.version, item.metadata) for handle, item in found.items()]
         with suppress(LookupError):
             try:
-                await asyncio.to_thread(self._store.put, collection.record.collection_id, entries)
+                await self._keep(collection, entries)
             except ResourceExhausted:
                 state.behind.update(found)
         # An item that changed since has its new entry, or will be given it.
@@ -230,6 +255,34 @@ class Catalog:
         if sealed:
             found |= await self._whole(collection, partial(self._find, collection, sealed))
         return found
+
+    async def find_at(
+        self, collection: OpenCollection, handles: Collection[bytes], slots: SlotMap
+    ) -> dict[bytes, ItemMetadata | str]:
+        """Returns what was known of items at an older slot map, by handle; those that are gone are left out.
+
+        Raises:
+            DataLoss, Unavailable: see `reach`.
+        """
+        found = await self.find(collection, handles)
+        if slots is collection.slots:
+            return found
+        state, wanted = self._state(collection), slots.versions(list(found))
+        there: dict[bytes, Entry] = {}
+        with suppress(LookupError):
+            there = await asyncio.to_thread(self._store.find, collection.record.collection_id, list(found))
+        made: dict[bytes, ItemMetadata | str] = {}
+        for handle, version in wanted.items():
+            entry, one = there.get(handle), unmarked(version)
+            if not one:
+                made[handle] = collection.open_metadata(ItemKey(handle, b""), b"")
+            elif entry is not None and entry.version == one:
+                made[handle] = entry.metadata
+            elif (handle, one) in state.replaced:
+                made[handle] = state.replaced[handle, one]
+            elif isinstance(found[handle], str):
+                made[handle] = found[handle]
+        return made
 
     async def _find(
         self, collection: OpenCollection, sealed: Sequence[bytes]

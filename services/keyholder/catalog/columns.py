@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any
@@ -205,3 +205,11 @@ def _reduced(join: np.ufunc, masks: list[Mask], rows: int) -> Mask:
     if not masks:
         return np.full(rows + 1, join is np.logical_and)
     return np.asarray(join.reduce(masks))
+
+
+def passing_of(wanted: Filter, items: Sequence[Mapping[str, Value]]) -> list[bool]:
+    """Returns which of these items, of which there may be thousands, pass a filter, by their metadata."""
+    alone = Columns()
+    alone.fill(enumerate(items))
+    found: list[bool] = alone.passing(wanted, len(items))[: len(items)].tolist()
+    return found

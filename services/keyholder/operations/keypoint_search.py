@@ -178,7 +178,7 @@ class Recognition:
                 stored, damaged = await self._items.apart(self._collection, among, read, MOST_DAMAGED)
                 if own:
                     packed = _of_item(query, stored, damaged)
-                best = await self._best(packed or b"", candidates, stored)
+                best = await self._candidates.renewed(await self._best(packed or b"", candidates, stored))
             self.timings.match += time.perf_counter() - compared
             # Nobody knows whether they are matches, so all of them are told.
             yield [hit for _, hit in best] + [

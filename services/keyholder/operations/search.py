@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -30,6 +30,7 @@ from blindsight.wire.metadata import Filter
 from blindsight.wire.scores import Progress, ScoreResult
 from blindsight.wire.search import Hit, MatchDrawing, SearchProgress
 from services.keyholder.catalog.catalog import Catalog
+from services.keyholder.catalog.columns import passing_of
 from services.keyholder.catalog.rows import Selection
 from services.keyholder.catalog.vector_names import VectorNames
 from services.keyholder.operations.naming import naming
@@ -54,6 +55,8 @@ GROUPS_AT_ONCE = 2
 CROWDED_QUERIES, HURRIED_QUERIES = 4, 1
 # Of scores of unit scale; those of short vectors have as many digits.
 SCORE_DECIMALS = 6
+# Attempts at a search beside which items are given other metadata, again and again.
+CHANGED_ATTEMPTS = 3
 # Matches whose records are damaged are told one by one, but no more of them.
 MOST_DAMAGED = 100
 
@@ -225,20 +228,23 @@ class Search:
                 f"{len(queries)} queries with k {self._k}, want at most {MAX_HITS:,} hits in one search"
             )
         linear.check_vectors(queries, self._collection.config.dimension)
-        if self._where is not None:
-            with self._scorer.alarms.watching(self._collection.config.name):
-                self._selection = await self._catalog.select(
-                    self._collection, self._where, self._report_loading
-                )
-        if self._vector_name:
-            with self._scorer.alarms.watching(self._collection.config.name):
-                self._names = await self._catalog.vector_names(self._collection)
+        await self._select()
         left_out = without or [b""] * len(queries)
         forms = [_Query(self._form(row, query), left_out[row]) for row, query in enumerate(queries)]
         async with aclosing(in_order(self._groups(forms), GROUPS_AT_ONCE)) as found:
             async for group in found:
                 for hits in group:
                     yield hits
+
+    async def _select(self) -> None:
+        """Computes which items are ranked."""
+        with self._scorer.alarms.watching(self._collection.config.name):
+            if self._where is not None:
+                self._selection = await self._catalog.select(
+                    self._collection, self._where, self._report_loading
+                )
+            if self._vector_name:
+                self._names = await self._catalog.vector_names(self._collection)
 
     def _groups(self, queries: list[_Query]) -> Iterator[Coroutine[Any, Any, list[list[Ranked]]]]:
         """Yields the work of each group, whose size depends on who else searches when it begins."""
@@ -269,10 +275,24 @@ class Search:
             raise InvalidVector(f"query row {row} {error.message.removeprefix('row 0 ')}") from None
 
     async def _group(self, queries: list[_Query], part: Part) -> list[list[Ranked]]:
+        for attempt in range(CHANGED_ATTEMPTS):
+            hits, fitting = await self._attempt(queries, part)
+            if fitting == hits or attempt == CHANGED_ATTEMPTS - 1:
+                break
+            await self._select()  # items were given other metadata between the filter and the scores
+        return fitting
+
+    async def _attempt(
+        self, queries: list[_Query], part: Part
+    ) -> tuple[list[list[Ranked]], list[list[Ranked]]]:
+        """Returns the matches of each query, and those of them that still pass what they were chosen by."""
         rankings: list[Ranking] = []
         timings = Timings()
+        scored = SlotMap()
 
         def begin(slots: SlotMap) -> Take:
+            nonlocal scored
+            scored = slots
             # One more where an item is left out, which is the best most of the time.
             rankings[:] = [Ranking(one.form.reading, self._k + bool(one.without)) for one in queries]
             self.quarantined = slots.quarantined_items()
@@ -282,10 +302,39 @@ class Search:
         with self._scorer.alarms.watching(self._collection.config.name):
             await self._scorer.run(self._collection, weights, begin, timings, part, self._report_ready)
             started = time.perf_counter()
-            hits = await self._hits(rankings, queries)
+            hits = await self._hits(rankings, queries, scored)
         timings.rank += time.perf_counter() - started
         self.timings.add(timings)
-        return hits
+        return hits, self._fitting(hits)
+
+    async def renewed(self, hits: list[Ranked]) -> list[Ranked]:
+        """Returns matches as they are now, for who compared more than vectors; gone ones are left out."""
+        opened = await self._catalog.find(self._collection, {item for item, _ in hits})
+        told = [(item, _told(hit, opened[item])) for item, hit in hits if item in opened]
+        return self._fitting([told])[0]
+
+    def _fitting(self, hits: list[list[Ranked]]) -> list[list[Ranked]]:
+        """Returns the matches that pass the filter, and are of the name, that they were chosen by."""
+        if self._where is None and not self._vector_name:
+            return hits
+        return [
+            [
+                ranked
+                for ranked, passes in zip(one, self._passes([hit for _, hit in one]), strict=True)
+                if passes
+            ]
+            for one in hits
+        ]
+
+    def _passes(self, hits: Sequence[Hit]) -> list[bool]:
+        passing = [True] * len(hits)
+        if self._where is not None and hits:
+            passing = passing_of(self._where, [hit.metadata for hit in hits])
+        return [
+            bool(hit.damage)
+            or (passes and self._vector_name in ("", hit.vector.name if hit.vector is not None else ""))
+            for hit, passes in zip(hits, passing, strict=True)
+        ]
 
     def _report_ready(self, made: Progress) -> None:
         self._report(SearchProgress(made.batches_done, made.batches_total))
@@ -299,14 +348,17 @@ class Search:
             self.progress.get_nowait()
         self.progress.put_nowait(progress)
 
-    async def _hits(self, rankings: Sequence[Ranking], queries: Sequence[_Query]) -> list[list[Ranked]]:
+    async def _hits(
+        self, rankings: Sequence[Ranking], queries: Sequence[_Query], scored: SlotMap
+    ) -> list[list[Ranked]]:
         best = [ranking.best() for ranking in rankings]
         found = [
             self._passing(leaders, higher_is_better=ranking.higher_is_better)
             for ranking, leaders in zip(rankings, best, strict=True)
         ]
-        items = self._collection.slots.items_of(_names(found))
-        opened = await self._catalog.find(self._collection, {item for item, _ in items.values()})
+        items = scored.items_of(_names(found))
+        owners = {item for item, _ in items.values()}
+        opened = await self._catalog.find_at(self._collection, owners, scored)
         for message in [item for item in opened.values() if isinstance(item, str)][:1]:
             self._scorer.alarms.note(self._collection.config.name, message)
         return [
@@ -430,6 +482,13 @@ def _ranked(
         if item in opened and item != without:
             made.append((item, _hit(opened[item], index, score, parts, places)))
     return made
+
+
+def _told(hit: Hit, item: ItemMetadata | str) -> Hit:
+    """Returns a hit with what is known of its item."""
+    if isinstance(item, str):
+        return replace(hit, id="", name="", metadata={}, damage=item)
+    return replace(hit, id=item.id, name=item.name, metadata=item.values)
 
 
 def _hit(item: ItemMetadata | str, index: int, score: float, parts: Floats, places: int) -> Hit:

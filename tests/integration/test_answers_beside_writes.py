@@ -1,0 +1,87 @@
+"""Answers of searches while items are replaced: of each item all that is told is of one version."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from support.photos import small_photo
+from support.services import Services
+
+import blindsight
+from blindsight.client import Collection, Hit, Photo, PhotoVector, Vault
+
+SECONDS = 4.0
+EYE = np.eye(8, dtype=np.float32)
+
+
+def vectors(collection: Collection, version: int) -> None:
+    collection.ingest_vectors(EYE[[version]], ["a"], metadata=[{"k": version}], upsert=True)
+
+
+def photos(collection: Collection, version: int) -> None:
+    named = [PhotoVector(EYE[5], "other"), PhotoVector(EYE[version], f"name {version}")]
+    photo = Photo(small_photo(version), "a", {"k": version}, vectors=named)
+    collection.ingest([photo], upsert=True)
+
+
+def told(hit: Hit) -> set[int]:
+    """The versions that a hit is of: by its score, by its metadata, and by the name of its vector."""
+    versions = {0 if hit.score > 0.9 else 1, hit.metadata["k"]}
+    if hit.vector is not None and hit.vector.name != "other":
+        versions.add(int(hit.vector.name.removeprefix("name ")))
+    return versions
+
+
+@pytest.mark.parametrize("where", [None, "k = 0"], ids=["all", "filtered"])
+@pytest.mark.parametrize(
+    ("replace", "embedder"), [(vectors, "none"), (photos, "external")], ids=["vectors", "photos"]
+)
+def test_a_hit_is_of_one_version_of_its_item(
+    vault: Vault,
+    services: Services,
+    request: pytest.FixtureRequest,
+    replace: Callable[[Collection, int], None],
+    embedder: str,
+    where: str | None,
+) -> None:
+    made = vault.create_collection(request.node.name[:90], embedder=embedder, dimension=8)
+    replace(made, 0)
+    stop, writes, searches, failed = time.monotonic() + SECONDS, [0], [0], list[Any]()
+
+    def working(work: Callable[[Collection], None]) -> threading.Thread:
+        def run() -> None:
+            with blindsight.connect(services.address()) as own:
+                collection = own.collection(made.name)
+                while time.monotonic() < stop and not failed:
+                    try:
+                        work(collection)
+                    except Exception as error:
+                        failed.append(error)
+
+        return threading.Thread(target=run)
+
+    def write(collection: Collection) -> None:
+        writes[0] += 1
+        replace(collection, writes[0] % 2)
+
+    def search(collection: Collection) -> None:
+        hits = collection.search_vectors(EYE[0], k=3, where=where).results[0]
+        searches[0] += 1
+        if any(len(told(hit)) > 1 for hit in hits) or (where and any(hit.metadata["k"] for hit in hits)):
+            failed.append(hits)
+        if where is None and [hit.id for hit in hits] != ["a"]:
+            failed.append(("not found", hits))
+
+    threads = [working(write), working(search), working(search)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert min(writes[0], searches[0]) > 5
+    vault.delete_collection(made.name)
