@@ -234,7 +234,7 @@ def test_an_unseen_crop_finds_its_photo(blind, filled, tmp_path):
     assert {name: document[name] for name in said} == said
     [found] = document["results"]
     assert len(found) == 3
-    fields = {"id", "score", "name", "channels", "keypoints", "damage", "metadata"}
+    fields = {"id", "score", "name", "channels", "keypoints", "damage", "metadata", "vector"}
     assert all(set(hit) == fields for hit in found)
     assert found[0]["name"] == "chelsea.jpg"
     assert [hit["score"] for hit in found] == sorted((hit["score"] for hit in found), reverse=True)
