@@ -12,6 +12,7 @@ task is cancelled is cancelled at the keyholder, too: what it had changed until 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -22,7 +23,7 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 from blindsight.client.arguments import text
-from blindsight.client.calls import Calls
+from blindsight.client.calls import Calls, closed
 from blindsight.client.collection import Collection
 from blindsight.client.imports import Import
 from blindsight.client.vault import Vault, connect
@@ -122,6 +123,7 @@ class AsyncVault:
         self._threads = ThreadPoolExecutor(calls_at_once, "blindsight-call")
         self._opening = asyncio.Lock()
         self._vault: Vault | None = None
+        self._closed = threading.Event()
 
     def __repr__(self) -> str:
         return f"AsyncVault({self._vault.address if self._vault is not None else 'not connected'!r})"
@@ -136,15 +138,22 @@ class AsyncVault:
         await self.close()
 
     async def close(self) -> None:
-        """Closes the connection; running calls are cancelled."""
+        """Closes the connection; running calls are cancelled, and later ones raise InvalidArgument."""
+        self._closed.set()
         if self._vault is not None:
             self._vault.close()
         await asyncio.to_thread(self._threads.shutdown)
 
     async def _opened(self) -> Vault:
         async with self._opening:
+            if self._closed.is_set():
+                raise closed()
             if self._vault is None:
-                self._vault = await self._in_thread(Calls(), self._connect)
+                opened = await self._in_thread(Calls(), self._connect)
+                if self._closed.is_set():  # meanwhile
+                    opened.close()
+                    raise closed()
+                self._vault = opened
         return self._vault
 
     async def _run(self, calls: Calls, method: Callable[..., R], /, *arguments: Any, **named: Any) -> R:
@@ -154,6 +163,8 @@ class AsyncVault:
     async def _in_thread(
         self, calls: Calls, function: Callable[..., R], /, *arguments: Any, **named: Any
     ) -> R:
+        if self._closed.is_set():
+            raise closed()
         loop = asyncio.get_running_loop()
         for name in _CALLBACKS:
             if callable(named.get(name)):

@@ -138,28 +138,63 @@ class _Named(
     intercept_stream_unary = intercept_stream_stream = _name  # type: ignore[assignment]
 
 
+class _Gate:
+    """Begins calls on a channel until it is closed: grpc crashes where a call begins on a closed one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.closed = False
+
+    def begin(self, method: Callable[..., Any], request: Any, **options: Any) -> Any:
+        """Returns a call that has begun.
+
+        Raises:
+            InvalidArgument: if the channel is closed.
+        """
+        with self._lock:  # a close in another thread waits for it, and then cancels it
+            if self.closed:
+                raise closed()
+            return method(request, **options)
+
+    def close(self) -> None:
+        """Lets no call begin any more."""
+        with self._lock:
+            self.closed = True
+
+
+def closed() -> InvalidArgument:
+    """Returns the error for a call on a vault that is closed."""
+    return InvalidArgument("the vault is closed, want one that is open: `blindsight.connect` opens another")
+
+
 class _Cancellable:
     """A channel on which a call with one answer is among the caller's `Calls`, as streams are."""
 
-    def __init__(self, channel: grpc.Channel) -> None:
-        self.unary_stream = channel.unary_stream
-        self.stream_stream = channel.stream_stream
+    def __init__(self, channel: grpc.Channel, gate: _Gate) -> None:
         self._channel = channel
+        self._gate = gate
 
     def unary_unary(self, *arguments: Any, **named: Any) -> Callable[..., Any]:
-        return partial(_answer, self._channel.unary_unary(*arguments, **named))
+        return partial(_answer, self._gate, self._channel.unary_unary(*arguments, **named))
 
     def stream_unary(self, *arguments: Any, **named: Any) -> Callable[..., Any]:
-        return partial(_answer, self._channel.stream_unary(*arguments, **named))
+        return partial(_answer, self._gate, self._channel.stream_unary(*arguments, **named))
+
+    def unary_stream(self, *arguments: Any, **named: Any) -> Callable[..., Any]:
+        return partial(self._gate.begin, self._channel.unary_stream(*arguments, **named))
+
+    def stream_stream(self, *arguments: Any, **named: Any) -> Callable[..., Any]:
+        return partial(self._gate.begin, self._channel.stream_stream(*arguments, **named))
 
 
-def _answer(method: Any, request: Any, **options: Any) -> Any:
+def _answer(gate: _Gate, method: Any, request: Any, **options: Any) -> Any:
     """Returns the answer of a call, which is cancelled if the wait for it ends before.
 
     Raises:
+        InvalidArgument: if the channel is closed.
         grpc.RpcError: if the call fails.
     """
-    call = method.future(request, **options)
+    call = gate.begin(method.future, request, **options)
     try:
         with _current.get().having(call):
             return call.result()
@@ -179,9 +214,10 @@ class Connection:
 
     def __init__(self, channel: grpc.Channel, retry_seconds: float) -> None:
         self._channel = channel
-        self._closed = False
+        self._gate = _Gate()
         # Stubs ask a channel for its four kinds of calls, and for nothing else.
-        named = cast("grpc.Channel", _Cancellable(grpc.intercept_channel(channel, _Named())))
+        intercepted = grpc.intercept_channel(channel, _Named())
+        named = cast("grpc.Channel", _Cancellable(intercepted, self._gate))
         self.keyholder = KeyholderServiceStub(named)
         self.imports = ImportServiceStub(named)
         self.imaging = ImagingServiceStub(named)
@@ -203,6 +239,7 @@ class Connection:
 
         Raises:
             BlindsightError: what the keyholder raised, or Unavailable; `metadata` has the request id.
+            InvalidArgument: if the connection is closed.
         """
         backoff = backoff or self.backoff()
         with request_id() as name:
@@ -211,7 +248,7 @@ class Connection:
                     return attempt()
                 except grpc.RpcError as error:
                     again = is_lost(error) if safe else never_began(error)
-                    over = self._closed or _current.get().cancelled
+                    over = self._gate.closed or _current.get().cancelled
                     pause = backoff.pause_in_time() if again and not over else None
                     if pause is None:
                         raised = from_rpc_error(error, PEER)
@@ -220,8 +257,8 @@ class Connection:
                 time.sleep(pause)
 
     def close(self) -> None:
-        """Closes the connection; running calls are cancelled."""
-        self._closed = True
+        """Closes the connection; running calls are cancelled, and later ones raise InvalidArgument."""
+        self._gate.close()
         self._channel.close()
 
 

@@ -135,7 +135,7 @@ class Vault:
         self.close()
 
     def close(self) -> None:
-        """Closes the connection; running calls are cancelled."""
+        """Closes the connection; running calls are cancelled, and later ones raise InvalidArgument."""
         self._connection.close()
 
     def create_collection(

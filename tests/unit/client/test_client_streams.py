@@ -12,7 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 import blindsight
 from blindsight import errors
-from blindsight.client import StoredPhoto
+from blindsight.client import AsyncVault, StoredPhoto
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
 from blindsight.rpc.keyholder.v1.common_pb2 import SCHEME_CKKS
@@ -502,3 +502,76 @@ def test_rows_of_a_stream_that_was_lost_without_a_word_are_not_sent_again(served
         photos.ingest_vectors(np.eye(3))
     assert caught.value.metadata["request_id"] == served.ingest.names[0]
     assert len(served.ingest.came) == 1
+
+
+# One of each kind of call, unary and streams, and of what makes several.
+CALLS = {
+    "status": lambda vault, photos: vault.status(),
+    "count": lambda vault, photos: photos.count(),
+    "ingest": lambda vault, photos: photos.ingest(b"photo", any=True),
+    "ingest_vectors": lambda vault, photos: photos.ingest_vectors([[1.0, 2.0, 3.0]]),
+    "search": lambda vault, photos: photos.search(b"photo"),
+    "get": lambda vault, photos: photos.get("one"),
+    "items": lambda vault, photos: list(photos.items()),
+    "filter": lambda vault, photos: vault.filter(b"photo", "box"),
+    "imports": lambda vault, photos: vault.imports(),
+    "watch": lambda vault, photos: list(vault.get_import("00" * 16).watch()),
+    "ingest_bulk": lambda vault, photos: photos.ingest_bulk([b"photo"], any=True),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_call_after_the_close_is_one_clear_error(served, name):
+    vault = blindsight.connect(served.address)
+    before = vault.collection("photos")
+    vault.close()
+    vault.close()
+    for photos in (before, vault.collection("photos")):
+        with pytest.raises(errors.InvalidArgument, match="the vault is closed, want one that is open"):
+            CALLS[name](vault, photos)
+
+
+def until_closed(vault, ask, ended):
+    while not any("closed" in str(error) for error in ended):
+        try:
+            ask(vault, vault.collection("photos"))
+        except Exception as error:
+            ended.append(error)
+
+
+def test_calls_of_other_threads_end_in_one_clear_error_when_the_vault_is_closed(served):
+    served.ingest = served.search = lambda requests, context: (stored(7) for _ in [time.sleep(0.001)])
+    asks = [CALLS["search"], CALLS["ingest"], lambda vault, photos: photos.describe()] * 2
+    for _ in range(5):
+        vault = blindsight.connect(served.address, retry_seconds=0.0)
+        ended = [[] for _ in asks]
+        given = [(vault, ask, errors_of) for ask, errors_of in zip(asks, ended, strict=True)]
+        threads = [threading.Thread(target=until_closed, args=one, daemon=True) for one in given]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.05)
+        vault.close()
+        for thread in threads:
+            thread.join(10)
+            assert not thread.is_alive()
+        assert [
+            error for one in ended for error in one if not isinstance(error, errors.BlindsightError)
+        ] == []
+
+
+async def test_a_call_after_the_close_of_an_asynchronous_vault_is_one_clear_error(served):
+    never_opened, used = AsyncVault(served.address), AsyncVault(served.address)
+    photos = used.collection("photos")
+    await photos.describe()
+    for vault in (never_opened, used):
+        await vault.close()
+        await vault.close()
+        with pytest.raises(errors.InvalidArgument, match="the vault is closed"):
+            await vault.collections()
+        with pytest.raises(errors.InvalidArgument, match="the vault is closed"):
+            async with vault:
+                pass
+    with pytest.raises(errors.InvalidArgument, match="the vault is closed"):
+        await photos.describe()
+    with pytest.raises(errors.InvalidArgument, match="the vault is closed"):
+        [item async for item in photos.items()]
