@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from blindsight.cli.pixels import NUMPY
-from blindsight.errors import InvalidArgument
+from blindsight.errors import InvalidArgument, InvalidVector
 from blindsight.runtime import paths
 
 _MAGIC = b"\x93NUMPY"
+_ARCHIVE = b"PK"  # of several arrays
 
 
 def load_matrix(path: Path) -> Any:
@@ -22,6 +25,33 @@ def load_matrix(path: Path) -> Any:
         InvalidArgument: if the file does not exist, is damaged, or is not a .npy file.
     """
     return _array(path, io.BytesIO(_read(path)) if paths.is_pipe(path) else path)
+
+
+def matrix_or_text(path: Path) -> Any:
+    """Returns the array of a .npy file, or the text of any other; its content decides, not its name.
+
+    Raises:
+        InvalidArgument: see `load_matrix`, or if it is neither.
+    """
+    if path.suffix.lower() == NUMPY:
+        return load_matrix(path)
+    pipe = paths.is_pipe(path)
+    data = _read(path, None if pipe else len(_MAGIC))
+    if data.startswith((_MAGIC, _ARCHIVE)):
+        return _array(path, io.BytesIO(data)) if pipe else load_matrix(path)
+    try:
+        return (data if pipe else _read(path)).decode()
+    except UnicodeDecodeError:
+        raise InvalidArgument(f"{path} is neither a .npy file nor lines of JSON in UTF-8") from None
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Puts the name of a file into the error that the block raises of its vectors."""
+    try:
+        yield
+    except InvalidVector as error:
+        raise type(error)(f"{path}: {error.message}", **error.metadata) from None
 
 
 def picture_or_array(path: Path) -> Any:
@@ -59,10 +89,10 @@ def load_text(path: Path) -> str:
         raise InvalidArgument(f"{path} is not UTF-8 text") from None
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, most_bytes: int | None = None) -> bytes:
     try:
         with paths.opened(path) as file:
-            return file.read()
+            return file.read(most_bytes)
     except OSError as error:
         raise InvalidArgument(f"cannot read {path}: {error.strerror}") from None
 

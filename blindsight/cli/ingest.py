@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,7 +33,7 @@ Vectors = Annotated[
     typer.Option(
         metavar="FILE.npy",
         help="A float matrix: a row for each photo (embedder external), or rows without photos. "
-        'Or FILE.jsonl with any number for each: {"path": or "id": ..., "vectors": [{"values": [...], '
+        'Or lines of JSON with any number for each: {"path": or "id": ..., "vectors": [{"values": [...], '
         '"name": ..., "box": [left, top, width, height]}]}.',
         show_default=False,
     ),
@@ -178,7 +178,7 @@ def _photos(
     any: bool,  # noqa: A002 - as above
 ) -> IngestReport:
     sources, rows, skipped = _taken(paths, said, any=any)
-    with _following(collection.name) as follow:
+    with _following(collection.name) as follow, _of_file(said.vectors):
         report = collection.ingest(
             sources,
             planes=planes,
@@ -212,14 +212,18 @@ def _taken(
         sources = _identified(sources, arrays.load_ids(said.ids))
     if said.file is not None:
         sources = metadata.told(sources, said.file)
-    if said.vectors is not None and said.vectors.suffix == metadata.LINES:
-        return metadata.with_vectors(sources, said.vectors), None, sieve.skipped
-    rows = arrays.load_matrix(said.vectors) if said.vectors is not None else None
+    rows = arrays.matrix_or_text(said.vectors) if said.vectors is not None else None
+    if said.vectors is not None and isinstance(rows, str):
+        return metadata.with_vectors(sources, said.vectors, rows), None, sieve.skipped
     if rows is not None and len(rows) != len(sources):
         skipped = f" ({output.count(sieve.skipped, 'other file')} skipped)" if sieve.skipped else ""
         got = f"{output.count(len(rows), 'row')} in {said.vectors} for {output.count(len(sources), 'photo')}"
         raise InvalidArgument(f"{got}{skipped}, want one for each, in the same order")
     return sources, rows, sieve.skipped
+
+
+def _of_file(vectors: Path | None) -> AbstractContextManager[None]:
+    return arrays.named(vectors) if vectors is not None else nullcontext()
 
 
 def _identified(sources: list[Source], ids: list[str]) -> list[Source]:
@@ -253,16 +257,17 @@ def _bulk(
             def on_unavailable(_: Unavailable) -> None:
                 meter.update(received, remark=jobs.AWAY)
 
-            job = collection.ingest_bulk(
-                sources,
-                request_id=known_as,
-                vectors=rows,
-                metadata=said.of_all,
-                exif=said.exif,
-                any=True,
-                progress=on_sent,
-                away=on_unavailable,
-            )
+            with _of_file(said.vectors):
+                job = collection.ingest_bulk(
+                    sources,
+                    request_id=known_as,
+                    vectors=rows,
+                    metadata=said.of_all,
+                    exif=said.exif,
+                    any=True,
+                    progress=on_sent,
+                    away=on_unavailable,
+                )
             job.skipped = skipped
     except (KeyboardInterrupt, Unavailable):
         output.note(f"cut off; the same command with --request-id {known_as} continues it")
@@ -294,12 +299,14 @@ def _queued(job: Import, *, as_json: bool) -> None:
 def _vectors(collection: Collection, matrix: Path, said: _Said) -> IngestReport:
     if said.item_id is not None:
         raise InvalidArgument("--id is of a photo; --ids FILE.txt names the rows of --vectors")
-    rows = arrays.load_matrix(matrix)
+    rows = arrays.matrix_or_text(matrix)
+    if isinstance(rows, str):
+        raise InvalidArgument(f"{matrix} is no .npy file; lines of JSON go with photos, want PATH... too")
     names = arrays.load_ids(said.ids) if said.ids is not None else None
     about: Any = said.of_all
     if said.file is not None:
         about = [{**said.of_all, **one} for one in metadata.of_rows(names, len(rows), said.file)]
-    with _following(collection.name) as follow:
+    with _following(collection.name) as follow, _of_file(matrix):
         return collection.ingest_vectors(rows, names, metadata=about, upsert=said.upsert, progress=follow)
 
 

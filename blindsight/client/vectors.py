@@ -24,6 +24,8 @@ MAX_BLOCK_ROWS = 4096
 # With metadata, which may be as long as 16 KiB each.
 MAX_TOLD_ROWS = 128
 MAX_ID_BYTES = 256
+# Types of arrays by the letters of numpy, where its names say more than anybody wants: `str672`.
+_KINDS = {"U": "text", "S": "bytes", "V": "bytes"}
 
 
 def as_matrix(values: npt.ArrayLike) -> Matrix:
@@ -40,7 +42,8 @@ def as_matrix(values: npt.ArrayLike) -> Matrix:
     except ValueError:
         raise InvalidVector("rows of different lengths, want a matrix [n, d]") from None
     if matrix.dtype.kind not in "fiu":
-        raise InvalidVector(f"vectors of type {matrix.dtype.name}, want floats or integers")
+        kind = _KINDS.get(matrix.dtype.kind, matrix.dtype.name)
+        raise InvalidVector(f"vectors of type {kind}, want floats or integers")
     if matrix.ndim == 1:
         matrix = matrix[np.newaxis]
     if matrix.ndim != 2 or 0 in matrix.shape:

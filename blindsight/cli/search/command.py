@@ -123,7 +123,9 @@ def search(
                 elif like:
                     answer = collection.search_like(like, k, vector_name=vector_name, **asked)
                 else:
-                    answer = collection.search_vectors(_matrix(vectors), k, vector_name=vector_name, **asked)
+                    rows = _matrix(vectors)
+                    with arrays.named(Path(vectors or "")):
+                        answer = collection.search_vectors(rows, k, vector_name=vector_name, **asked)
             except DataLoss as error:
                 raise DataLoss(f"{error.message}; blindsight check tells what is damaged") from error
         if save is not None:

@@ -5,8 +5,8 @@ import threading
 import numpy as np
 import pytest
 
-from blindsight.cli.arrays import load_ids, load_matrix, picture_or_array
-from blindsight.errors import InvalidArgument
+from blindsight.cli.arrays import load_ids, load_matrix, matrix_or_text, named, picture_or_array
+from blindsight.errors import InvalidArgument, InvalidVector
 
 
 def test_a_matrix_is_mapped_and_not_read(tmp_path):
@@ -92,3 +92,24 @@ def test_what_comes_by_a_pipe_is_read(tmp_path):
     assert load_ids(piped(tmp_path / "4", b"a\nb\n")) == ["a", "b"]
     with pytest.raises(InvalidArgument, match=r"is not a \.npy file"):
         load_matrix(piped(tmp_path / "5", b""))
+
+
+def test_the_content_says_whether_a_file_is_a_matrix_or_text(tmp_path):
+    for name in ("lines.jsonl", "rows.bin", "plain"):
+        path = tmp_path / name
+        path.write_bytes(saved(np.eye(2)))
+        assert np.array_equal(matrix_or_text(path), np.eye(2))
+        path.write_text('{"path": "a"}')
+        assert matrix_or_text(path) == '{"path": "a"}'
+        path.write_bytes(b"\xff\xfe")
+        with pytest.raises(InvalidArgument, match=r"neither a \.npy file nor lines of JSON in UTF-8"):
+            matrix_or_text(path)
+    piped(tmp_path / "pipe", saved(np.eye(2)))
+    assert np.array_equal(matrix_or_text(tmp_path / "pipe"), np.eye(2))
+    piped(tmp_path / "another", b'{"path": "a"}')
+    assert matrix_or_text(tmp_path / "another") == '{"path": "a"}'
+
+
+def test_an_error_of_vectors_names_their_file(tmp_path):
+    with pytest.raises(InvalidVector, match=r"rows\.npy: row 0 has a NaN"), named(tmp_path / "rows.npy"):
+        raise InvalidVector("row 0 has a NaN")
