@@ -83,10 +83,14 @@ class Sieve:
                 yield self._beside(source)
             elif not source.found:
                 yield self._beside(replace(source, load=partial(_load_photo, source)))
+            elif self._sidecar and source.label.endswith(sidecars.SUFFIX):
+                # One that cannot be read is told of with its photo.
+                if kinds.is_photo_file(Path(source.label), unreadable=False):
+                    yield self._beside(source)
+                else:
+                    self._skipped_json.add(source.label)
             elif kinds.is_photo_file(Path(source.label)):
                 yield self._beside(source)
-            elif self._sidecar and source.label.endswith(sidecars.SUFFIX):
-                self._skipped_json.add(source.label)
             else:
                 self._skipped += 1
 

@@ -36,10 +36,13 @@ def is_photo(name: str, head: bytes) -> bool:
     return PurePath(name).suffix.lower() in SUFFIXES or _SIGNATURES.match(head) is not None
 
 
-def is_photo_file(path: Path) -> bool:
+def is_photo_file(path: Path, *, unreadable: bool = True) -> bool:
     """Returns whether a file on the disk is a photo; it is opened only if its name does not say so.
 
-    One that cannot be opened may be a photo: the attempt to read it will say what is wrong.
+    Args:
+        path: where it is.
+        unreadable: what is returned of one that cannot be opened: it may be a photo, and the attempt to read
+            it will say what is wrong.
     """
     try:
         if is_photo(path.name, b""):
@@ -49,4 +52,4 @@ def is_photo_file(path: Path) -> bool:
         with path.open("rb") as file:
             return is_photo("", file.read(_HEAD_BYTES))
     except OSError:
-        return True
+        return unreadable

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,12 +21,13 @@ MOST_BYTES = 1 << 20
 def beside(path: Path) -> Path | None:
     """Returns the sidecar file of a photo; None if it has none.
 
-    That of `a.jpg` is `a.jpg.json`, else `a.json`, which other files called `a` may share.
+    That of `a.jpg` is `a.jpg.json`, else `a.json`, which other files called `a` may share.  Whatever is
+    called so counts, also what `read` refuses: a photo is not stored without what is said of it.
     """
     if path.suffix == SUFFIX:
         return None  # it would be its own
     own = path.with_name(path.name + SUFFIX)
-    return next((one for one in (own, path.with_suffix(SUFFIX)) if _is_file(one)), None)
+    return next((one for one in (own, path.with_suffix(SUFFIX)) if os.path.lexists(one)), None)
 
 
 def read(path: Path) -> dict[str, Value]:
@@ -36,6 +39,8 @@ def read(path: Path) -> dict[str, Value]:
     from blindsight.wire.metadata import from_json  # imported late: most photos come without
 
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe could block for ever
+            raise InvalidArgument("a folder or no regular file, want a JSON object of metadata")
         with path.open("rb") as file:
             written = file.read(MOST_BYTES + 1)
         if len(written) > MOST_BYTES:
@@ -47,15 +52,9 @@ def read(path: Path) -> dict[str, Value]:
             )
         return from_json(found)
     except OSError as error:
-        raise InvalidArgument(f"{path.name}: cannot be read: {error.strerror}") from None
+        why = "a link to nothing" if path.is_symlink() else error.strerror
+        raise InvalidArgument(f"{path.name}: cannot be read: {why}") from None
     except (ValueError, RecursionError):
         raise InvalidArgument(f"{path.name}: not JSON, want an object of metadata") from None
     except InvalidArgument as error:
         raise InvalidArgument(f"{path.name}: {error.message}") from None
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name that is too long
-        return False

@@ -1,6 +1,7 @@
 """Sidecar files: found beside photos, read with them, and never counted among what is left out."""
 
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -66,10 +67,33 @@ def test_photos_that_come_one_by_one_have_theirs(folder):
     }
 
 
-def test_what_only_is_called_so_is_no_sidecar_file(folder):
-    (folder / "b.jpg.json").mkdir()
+def test_a_photo_whose_sidecar_file_would_have_too_long_a_name_has_none(folder):
     (folder / ("x" * 250)).write_bytes(b"its sidecar file's name would be too long")
-    assert told([folder / "b.jpg", folder / ("x" * 250)], Sieve(any=True, sidecar=True))["b.jpg"] == {}
+    assert told([folder / ("x" * 250)], Sieve(any=True, sidecar=True)) == {"x" * 250: {}}
+
+
+@pytest.mark.parametrize("name", ["b.jpg.json", "b.json"])
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (Path.mkdir, "a folder or no regular file"),
+        (os.mkfifo, "a folder or no regular file"),
+        (lambda path: path.symlink_to("nothing"), "cannot be read: a link to nothing"),
+        (lambda path: path.symlink_to(path.name), "cannot be read: a link to nothing"),
+    ],
+    ids=["folder", "pipe", "link to nothing", "ring"],
+)
+def test_what_is_called_so_and_cannot_be_read_rejects_the_photo_and_is_not_listed_itself(
+    folder, name, make, said
+):
+    make(folder / name)
+    sieve = Sieve(sidecar=True)
+    found = {source.name: source for source in expand([folder], sieve)[0]}
+    assert found.keys() == {"a.jpg", "b.jpg", "c.jpg", "c.png", "below/a.jpg"}
+    assert sieve.skipped == 2  # as before
+    with pytest.raises(InvalidArgument, match=f"^{name}: {said}"):
+        found["b.jpg"].said()
+    assert found["a.jpg"].said() == {"year": 1}
 
 
 @pytest.mark.parametrize(
