@@ -293,7 +293,7 @@ class Ingested(TypedDict):
     """The result of an ingest.
 
     Attributes:
-        skipped: number of files of folders that are no photos, and were left out.
+        skipped: number of files of folders that are no photos, or hidden, and were left out.
         items: photos in the order in which they were found; no vectors.
     """
 
@@ -483,7 +483,7 @@ class ImportDocument(TypedDict):
         duplicates: number of items that were in the collection already.
         waiting: why the keyholder takes no photo at the moment; empty if it does.
         unreadable: files that `ingest` could not send.
-        skipped: number of files of folders that are no photos, and were left out by `ingest`.
+        skipped: number of files of folders that are no photos, or hidden, and were left out by `ingest`.
     """
 
     import_id: str

@@ -92,7 +92,7 @@ def load_text(path: Path) -> str:
 def _read(path: Path, most_bytes: int | None = None) -> bytes:
     try:
         with paths.opened(path) as file:
-            return file.read(most_bytes)
+            return file.read(-1 if most_bytes is None else most_bytes)
     except OSError as error:
         raise InvalidArgument(f"cannot read {path}: {error.strerror}") from None
 

@@ -17,6 +17,7 @@ from blindsight.errors import BlindsightError, InvalidArgument, Unavailable
 
 if TYPE_CHECKING:
     from blindsight.client import Collection, Import, ImportInfo, IngestProgress, IngestReport
+    from blindsight.client.inputs import Sieve
     from blindsight.client.models import IngestCallback
     from blindsight.client.sources import Source
 
@@ -129,27 +130,30 @@ def ingest(
             raise InvalidArgument(f"{option} goes with photos, and --vectors has none")
     if bulk and (planes or upsert or not paths):
         raise InvalidArgument("--bulk takes photos: want PATH..., without --planes and --upsert")
+    if item_id == "":
+        raise InvalidArgument("--id is empty, want an id")
     said = _Said(item_id, metadata.parse(given), told, exif, sidecar, upsert, vectors, ids)
     with options.vault(address) as vault:
         collection = vault.collection(name)
         if bulk and paths:
             _bulk(collection, paths, said, request_id, any=any, detach=detach, as_json=as_json)
         elif paths:
-            _answer(_photos(collection, paths, said, planes=planes, halo=halo, any=any), as_json=as_json)
+            report, hidden = _photos(collection, paths, said, planes=planes, halo=halo, any=any)
+            _answer(report, hidden, as_json=as_json)
         elif vectors is not None:
-            _answer(_vectors(collection, vectors, said), as_json=as_json)
+            _answer(_vectors(collection, vectors, said), 0, as_json=as_json)
         else:
             raise InvalidArgument(
                 "nothing to ingest, want PATH..., --vectors FILE.npy, or both (embedder external)"
             )
 
 
-def _answer(report: IngestReport, *, as_json: bool) -> None:
+def _answer(report: IngestReport, hidden: int, *, as_json: bool) -> None:
     nothing_taken = report.rejected and not report.stored and not report.duplicates
     if as_json:
         output.document(_as_document(report))
     elif not nothing_taken or len(report.items) > 1:  # for a single file the error message is enough
-        _show(report)
+        _show(report, hidden)
     if nothing_taken:
         raise _nothing_taken(report)
 
@@ -176,8 +180,9 @@ def _photos(
     planes: bool,
     halo: int,
     any: bool,  # noqa: A002 - as above
-) -> IngestReport:
-    sources, rows, skipped = _taken(paths, said, any=any)
+) -> tuple[IngestReport, int]:
+    """Returns the report, and how many hidden files were left out."""
+    sources, rows, sieve = _taken(paths, said, any=any)
     with _following(collection.name) as follow, _of_file(said.vectors):
         report = collection.ingest(
             sources,
@@ -190,7 +195,7 @@ def _photos(
             any=True,
             progress=follow,
         )
-    return replace(report, skipped=skipped)
+    return replace(report, skipped=sieve.skipped), sieve.hidden
 
 
 def _taken(
@@ -198,8 +203,8 @@ def _taken(
     said: _Said,
     *,
     any: bool,  # noqa: A002 - as above
-) -> tuple[list[Source], Any, int]:
-    """Returns photos with what is said of each, their vectors, and how many files were skipped."""
+) -> tuple[list[Source], Any, Sieve]:
+    """Returns photos with what is said of each, their vectors, and what knows how many files were skipped."""
     from blindsight.client.inputs import Sieve, expand
 
     sieve = Sieve(any=any, sidecar=said.sidecar)
@@ -214,12 +219,12 @@ def _taken(
         sources = metadata.told(sources, said.file)
     rows = arrays.matrix_or_text(said.vectors) if said.vectors is not None else None
     if said.vectors is not None and isinstance(rows, str):
-        return metadata.with_vectors(sources, said.vectors, rows), None, sieve.skipped
+        return metadata.with_vectors(sources, said.vectors, rows), None, sieve
     if rows is not None and len(rows) != len(sources):
         skipped = f" ({output.count(sieve.skipped, 'other file')} skipped)" if sieve.skipped else ""
         got = f"{output.count(len(rows), 'row')} in {said.vectors} for {output.count(len(sources), 'photo')}"
         raise InvalidArgument(f"{got}{skipped}, want one for each, in the same order")
-    return sources, rows, sieve.skipped
+    return sources, rows, sieve
 
 
 def _of_file(vectors: Path | None) -> AbstractContextManager[None]:
@@ -244,7 +249,7 @@ def _bulk(
     as_json: bool,
 ) -> None:
     known_as = request_id or uuid.uuid4().hex
-    sources, rows, skipped = _taken(paths, said, any=any)
+    sources, rows, sieve = _taken(paths, said, any=any)
     received = 0
     try:
         with output.meter(f"sending to {collection.name}", len(sources)) as meter:
@@ -268,13 +273,13 @@ def _bulk(
                     progress=on_sent,
                     away=on_unavailable,
                 )
-            job.skipped = skipped
+            job.skipped = sieve.skipped
     except (KeyboardInterrupt, Unavailable):
         output.note(f"cut off; the same command with --request-id {known_as} continues it")
         raise
     if not as_json:
         _list("not sent", "reason", [(item.path, item.message) for item in job.unreadable])
-        _tell_skipped(job.skipped)
+        _tell_skipped(job.skipped, sieve.hidden)
     if detach:
         _queued(job, as_json=as_json)
     else:
@@ -343,7 +348,7 @@ def _as_document(report: IngestReport) -> dict[str, object]:
     }
 
 
-def _show(report: IngestReport) -> None:
+def _show(report: IngestReport, hidden: int) -> None:
     _list("rejected", "reason", [(item.path, item.message) for item in report.items if item.message])
     _list("photo", "remark", [(item.path, item.remark) for item in report.items if item.remark])
     counts = output.text(
@@ -353,16 +358,19 @@ def _show(report: IngestReport) -> None:
         f" in {output.duration(report.seconds)} ({report.per_second:,.1f} a second)",
     )
     output.show(counts)
-    _tell_skipped(report.skipped)
+    _tell_skipped(report.skipped, hidden)
 
 
 def _list(what: str, why: str, rows: list[tuple[str, str]]) -> None:
     output.listing((what, why), rows, LISTED)
 
 
-def _tell_skipped(skipped: int) -> None:
-    if skipped:
-        output.answer(f"{output.count(skipped, 'other file')} skipped: no photos; --any keeps them, too.")
+def _tell_skipped(skipped: int, hidden: int) -> None:
+    """Says what was left out of folders: other files, and among what was skipped hidden ones."""
+    if others := skipped - hidden:
+        output.answer(f"{output.count(others, 'other file')} skipped: no photos; --any keeps them, too.")
+    if hidden:
+        output.answer(f"{output.count(hidden, 'hidden name')} skipped; name what shall be taken.")
 
 
 def _nothing_taken(report: IngestReport) -> output.Failure:

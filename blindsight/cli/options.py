@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ from typer.core import TyperArgument, TyperOption
 
 import blindsight
 from blindsight.cli import completion, output
+from blindsight.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from blindsight.client import Vault
@@ -36,6 +38,34 @@ def _show_types_plainly(display_type: Callable[[TyperOption, Any], str | None]) 
 
 if hasattr(TyperOption, _DISPLAY_TYPE):
     _show_types_plainly(getattr(TyperOption, _DISPLAY_TYPE))
+
+
+def _refuse_empty_paths(kind: type[TyperOption | TyperArgument]) -> None:
+    """Makes an empty path an error, as of a variable that is not set: pathlib would take this folder.
+
+    It is Typer's classes that change, as only they see what stood there before it became a path.
+    """
+    process = kind.process_value
+
+    def processed(parameter: TyperOption | TyperArgument, ctx: Any, value: Any) -> Any:
+        made = process(parameter, ctx, value)
+        several = isinstance(value, list | tuple)
+        for given, one in zip(value, made, strict=False) if several and made else [(value, made)]:
+            if given == "" and isinstance(one, Path):
+                raise InvalidArgument(f"{_called(parameter)} is empty, want a path")
+        return made
+
+    setattr(kind, "process_value", processed)  # noqa: B010 - mypy lets no method be replaced
+
+
+def _called(parameter: TyperOption | TyperArgument) -> str:
+    if isinstance(parameter, TyperOption):
+        return max(parameter.opts, key=len)
+    return str(parameter.metavar or parameter.name)
+
+
+_refuse_empty_paths(TyperOption)
+_refuse_empty_paths(TyperArgument)
 
 Address = Annotated[
     str,

@@ -141,6 +141,8 @@ def _rows_of_metadata(what: str, value: Any) -> Any:
 
 def _path(what: str, value: Any) -> Path:
     path = str(value) if isinstance(value, Path) else text(what, value)
+    if not path:  # pathlib would take this folder
+        raise InvalidArgument(f"{what} is empty, want a path")
     if "\0" in path:
         raise InvalidArgument(f"{what} has a NUL in it, want a path")
     return Path(path)

@@ -62,24 +62,30 @@ class Sieve:
     Args:
         any: whether all files are let through.
         sidecar: whether those that are let through get the sidecar files beside them.
+
+    Attributes:
+        hidden: number of hidden files and folders that were left out.
     """
 
     def __init__(self, *, any: bool = False, sidecar: bool = False) -> None:  # noqa: A002 - the SDK's word
         self._any = any
         self._sidecar = sidecar
         self._skipped = 0
+        self.hidden = 0
         self._skipped_json: set[str] = set()  # which of these are sidecar files is known at the end
         self._sidecars: set[str] = set()
 
     @property
     def skipped(self) -> int:
-        """The number of files that were left out; sidecar files are none."""
-        return self._skipped + len(self._skipped_json - self._sidecars)
+        """The number of files that were left out, hidden ones included; sidecar files are none."""
+        return self.hidden + self._skipped + len(self._skipped_json - self._sidecars)
 
     def passing(self, sources: Iterable[Source]) -> Iterator[Source]:
         """Yields the sources that are let through; those that are to be refused are, once they are loaded."""
         for source in sources:
-            if self._any:
+            if source.hidden:
+                self.hidden += 1
+            elif self._any:
                 yield self._beside(source)
             elif not source.found:
                 yield self._beside(replace(source, load=partial(_load_photo, source)))
@@ -116,8 +122,8 @@ def _load_photo(source: Source) -> bytes:
 def expand(inputs: Inputs, sieve: Sieve | None = None) -> tuple[Iterable[Source], int | None]:
     """Returns the photos of inputs, and their number; None if the inputs are an iterator.
 
-    Folders are searched recursively without hidden files; a string that is not a path may be a glob.  What is
-    left out of them, as a link to a folder or one that cannot be listed, is there too, and refuses to load.
+    Folders are searched recursively, and what is hidden is left out and counted; a string that is not a path
+    may be a glob.  A link to a folder, or one that cannot be listed, is there too, and refuses to load.
 
     Args:
         sieve: leaves out what is no photo; None: all files are photos.

@@ -53,7 +53,7 @@ class IngestReport:
 
     Attributes:
         items: photos in the order they were given, and no vectors.
-        skipped: number of files of folders and globs that are no photos, and were left out.
+        skipped: number of files of folders and globs that were left out: no photos, or hidden (also folders).
     """
 
     stored: int

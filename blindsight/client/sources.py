@@ -11,7 +11,7 @@ import glob
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
@@ -43,6 +43,7 @@ class Source:
         id: of the item; empty: the keyholder makes it of the content.
         metadata: what its owner says of it.
         found: whether it was found in a folder or by a glob, and not named.
+        hidden: whether it is a hidden file or folder in one that was named: counted, and left out.
         vectors: of its owner's.
         sidecar: the file beside it that says more of it; None: none.
     """
@@ -54,6 +55,7 @@ class Source:
     id: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     found: bool = False
+    hidden: bool = False
     vectors: tuple[PhotoVector, ...] = field(default=(), compare=False)
     sidecar: Path | None = None
 
@@ -78,8 +80,9 @@ def one(given: str) -> Source:
     """Returns the photo of a path; a pipe, and `-` or /dev/stdin, is read when it is sent.
 
     Raises:
-        InvalidArgument: if the path does not exist, or is a folder or a glob.
+        InvalidArgument: if the path is empty or does not exist, or is a folder or a glob.
     """
+    _require_path(given)
     path = Path(paths.at_home(given))
     kind = _kind(path)
     if kind == "folder":
@@ -90,14 +93,15 @@ def one(given: str) -> Source:
 
 
 def found(given: str) -> Iterator[Source]:
-    """Yields the photos of a file, a pipe, a folder or a glob, without hidden ones.
+    """Yields the photos of a file, a pipe, a folder or a glob; hidden ones of a folder only to be counted.
 
     A folder below that cannot be listed, or is a link, is yielded too: what it says when it is loaded is told
     with the photos that are rejected.
 
     Raises:
-        InvalidArgument: if the path does not exist or cannot be listed, or a glob matches nothing.
+        InvalidArgument: if the path is empty, does not exist or cannot be listed, or a glob matches nothing.
     """
+    _require_path(given)
     given = paths.at_home(given)
     path = Path(given)
     kind = _kind(path)
@@ -109,6 +113,11 @@ def found(given: str) -> Iterator[Source]:
         yield from _matches(given)
     else:
         raise InvalidArgument(f"no such file or folder: {given}")
+
+
+def _require_path(given: str) -> None:
+    if not given:  # as of a variable of a shell that is not set; pathlib would take this folder
+        raise InvalidArgument("an empty path, want a file, a folder or a glob")
 
 
 def text(name: str) -> str:
@@ -170,7 +179,7 @@ def _matching(folder: Path, parts: Sequence[str]) -> Iterator[_Found]:
     if not folder.is_dir():
         return
     if first == _EVERYTHING_BELOW:
-        for below, names, why in _tree(folder):
+        for below, names, _, why in _tree(folder):
             if why:
                 yield below, why
             elif rest:
@@ -196,30 +205,37 @@ def _children(folder: Path, pattern: str, rest: Sequence[str]) -> Iterator[_Foun
 
 
 def _folder(root: Path) -> Iterator[Source]:
-    for folder, names, why in _tree(root):
+    for folder, names, hidden, why in _tree(root):
         if why and folder == root:
             raise InvalidArgument(f"{root}: {why}")
         if why:
             yield _source(folder, root, why)
         for name in names:
             yield _source(folder / name, root)
+        for name in hidden:
+            yield replace(_source(folder / name, root), hidden=True)
 
 
-def _tree(root: Path) -> Iterator[tuple[Path, list[str], str]]:
-    """Yields a folder and those below it, each with the names of its files, or why it is left out."""
+def _tree(root: Path) -> Iterator[tuple[Path, list[str], list[str], str]]:
+    """Yields a folder and those below it, each with the names of its files, and of what is hidden in it.
+
+    Instead of both it may say why the folder is left out.
+    """
     left = [root]
     while left:
         folder = left.pop()
         if folder != root and os.path.islink(folder):  # noqa: PTH114 - never raises
-            yield folder, [], _LINKED
+            yield folder, [], [], _LINKED
             continue
         try:
-            names = sorted(name for name in os.listdir(folder) if not name.startswith("."))  # noqa: PTH208
+            every = sorted(os.listdir(folder))  # noqa: PTH208 - names, not paths
         except OSError as error:
-            yield folder, [], _cannot_list(error)
+            yield folder, [], [], _cannot_list(error)
             continue
+        hidden = [name for name in every if name.startswith(".")]
+        names = [name for name in every if not name.startswith(".")]
         folders = {name for name in names if os.path.isdir(folder / name)}  # noqa: PTH112 - never raises
-        yield folder, [name for name in names if name not in folders], ""
+        yield folder, [name for name in names if name not in folders], hidden, ""
         left += (folder / name for name in reversed(names) if name in folders)
 
 

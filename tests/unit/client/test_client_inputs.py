@@ -44,6 +44,22 @@ def test_a_folder_is_searched_recursively_and_hidden_files_are_left_out(folder):
     assert names(folder) == ["a.jpg", "b.png", "notes.txt", "sub/c.jpg", "sub/deep/d.jpg"]
 
 
+@pytest.mark.parametrize("everything", [False, True])
+def test_hidden_files_and_folders_of_a_folder_are_counted_once_each(folder, everything):
+    sieve = Sieve(any=everything)
+    found = [source.name for source in expand([folder, folder / "*.jpg"], sieve)[0]]
+    assert not [name for name in found if ".hidden" in name or ".git" in name]
+    assert (sieve.hidden, sieve.skipped) == (2, 2 if everything else 3)  # .hidden.jpg, .git; notes.txt
+
+
+@pytest.mark.parametrize("inputs", ["", [""], [("name", "")]])
+def test_an_empty_path_is_an_error(inputs):
+    with pytest.raises(InvalidArgument, match="an empty path, want a file, a folder or a glob"):
+        expand(inputs)
+    with pytest.raises(InvalidArgument, match="an empty path"):
+        single("")
+
+
 def test_a_hidden_file_that_is_named_is_taken(folder):
     assert names(folder / ".hidden.jpg") == [".hidden.jpg"]
 
@@ -416,16 +432,16 @@ def test_files_of_a_folder_that_are_no_photos_are_left_out_and_counted(folder):
     sieve = Sieve()
     sources, total = expand([folder, f"{folder}/*.txt"], sieve)
     assert [source.name for source in sources] == ["a.jpg", "b.png", "scan", "sub/c.jpg", "sub/deep/d.jpg"]
-    assert (total, sieve.skipped) == (5, 2)
+    assert (total, sieve.skipped - sieve.hidden) == (5, 2)
     everything = Sieve(any=True)
-    assert (expand(folder, everything)[1], everything.skipped) == (7, 0)
+    assert (expand(folder, everything)[1], everything.skipped - everything.hidden) == (7, 0)
 
 
 def test_an_iterators_files_are_sifted_as_they_come(folder):
     sieve = Sieve()
     sources, total = expand(iter([folder, folder / "a.jpg"]), sieve)
     assert (total, sieve.skipped) == (None, 0)
-    assert (len(list(sources)), sieve.skipped) == (5, 1)
+    assert (len(list(sources)), sieve.skipped - sieve.hidden) == (5, 1)
 
 
 def test_a_file_that_is_named_and_is_no_photo_is_refused_when_it_is_read(folder):
