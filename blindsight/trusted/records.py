@@ -115,6 +115,7 @@ class ItemMetadata:
         size_bytes: of its file; 0 without one.
         remark: what a search does not find of it, for people.
         values: what its owner says of it.
+        content: keyed hash of its file, if the id is its owner's; else the id is this hash.
         vectors: what is said of its vectors, if it has several, or one with a name or a box.
     """
 
@@ -126,6 +127,7 @@ class ItemMetadata:
     size_bytes: int = 0
     remark: str = ""
     values: Values = field(default_factory=dict)
+    content: str = ""
     vectors: tuple[VectorLabel, ...] = ()
 
     def to_json(self) -> str:
@@ -139,6 +141,7 @@ class ItemMetadata:
             self.size_bytes,
             self.remark,
             packed(self.values),
+            self.content,
             [_packed_label(one) for one in self.vectors],
         ]
         while len(values) > 1 and not values[-1]:

@@ -129,6 +129,7 @@ class Preparer:
         identified = await identify(collection, photo.photo)
         known = await retry("storage", lambda: self._pipeline.find(identified))
         if known is not None:
+            identified.claim.require_same(known.metadata)
             remark = UNFOUND if collection.slots.is_undescribed(identified.handle) else ""
             return message.in_storage(own=is_from(known, message.origin), remark=remark)
         prepare = partial(self._pipeline.prepare, identified, origin=message.origin)

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from PIL import ExifTags, Image
 from support.metadata import FILTERS, drawn
-from support.photos import encoded
+from support.photos import encoded, small_photo
 from support.twin import passes
 
 import blindsight
-from blindsight.client import Photo
+from blindsight.client import Photo, Vault
 from blindsight.errors import InvalidArgument, NotFound
 from blindsight.wire.metadata import checked
 
@@ -199,7 +199,8 @@ def test_metadata_are_changed_by_id_and_by_filter(vault):
 def test_an_item_with_an_id_that_is_there_takes_its_place(vault):
     diary = vault.create_collection("diary")
     diary.ingest([Photo(picture(1), id="day", metadata={"a": 1}), Photo(picture(2), id="night")])
-    assert diary.ingest([Photo(picture(3), id="day")]).duplicates == 1
+    assert diary.ingest([Photo(picture(3), id="day")]).rejected == 1
+    assert diary.ingest([Photo(picture(1), id="day")]).duplicates == 1
     assert diary.get("day").data == picture(1)
     assert (
         diary.ingest(
@@ -264,3 +265,20 @@ def test_a_filter_means_the_same_in_lists_counts_and_searches(many, wanted):
     found = collection.search_vectors(np.ones(4), k=100, where=wanted).results[0]
     assert sorted(ids(found)) == expected
     assert all(hit.metadata == said[hit.id] for hit in found)
+
+
+def test_another_photo_with_a_known_id_is_refused_and_the_same_one_a_duplicate(vault: Vault) -> None:
+    album = vault.create_collection("one id, one photo", embedder="pixels", dimension=64)
+    first, other = small_photo(80), small_photo(81)
+    twice = album.ingest([Photo(first, id="x"), Photo(other, id="x"), Photo(first, id="x")])
+    assert [item.outcome for item in twice.items] == ["stored", "rejected", "duplicate"]
+    for data, outcome in ((first, "duplicate"), (other, "rejected")):
+        (item,) = album.ingest([Photo(data, id="x")]).items
+        assert item.outcome == outcome
+    assert item.reason == "ALREADY_EXISTS"
+    assert item.message.startswith("id 'x' is another photo's")
+    assert album.get("x").data == first
+    album.ingest([Photo(other, id="x")], upsert=True)
+    (item,) = album.ingest([Photo(other, id="x")]).items
+    assert (item.outcome, album.get("x").data) == ("duplicate", other)
+    vault.delete_collection(album.name)

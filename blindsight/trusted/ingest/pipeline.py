@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from blindsight.errors import InvalidArgument, InvalidImage, InvalidVector
+from blindsight.errors import AlreadyExists, InvalidArgument, InvalidImage, InvalidVector
 from blindsight.packing.columns import Floats
 from blindsight.packing.planes import PlaneLayout
 from blindsight.trusted import embedders
@@ -54,12 +54,45 @@ class IdentifiedPhoto:
         collection: the destination.
         item_id: the owner's id, or a keyed hash of the content.
         handle: 16 bytes, a keyed hash of the id, of which storage sees nothing else.
+        content: a keyed hash of the content.
     """
 
     collection: OpenCollection
     photo: Photo = field(repr=False)
     item_id: str
     handle: bytes
+    content: str
+
+    @property
+    def claim(self) -> Claim:
+        """What is known of the photo without its file."""
+        return Claim(self.item_id, self.handle, self.content, len(self.photo.data))
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The identity of an item that a photo wants to be."""
+
+    item_id: str
+    handle: bytes
+    content: str
+    size_bytes: int
+
+    def require_same(self, known: ItemMetadata) -> None:
+        """Refuses an id that is another photo's, which would else be taken for this one.
+
+        Raises:
+            AlreadyExists: if the item is of another file.
+        """
+        if known.content or known.id == self.content:
+            same = self.content == (known.content or known.id)
+        else:  # stored by a version that kept no hash
+            same = known.size_bytes == self.size_bytes
+        if not same:
+            raise AlreadyExists(
+                f"id {self.item_id!r} is another photo's, of {known.size_bytes} bytes; got one of "
+                f"{self.size_bytes} bytes, want another id, or --upsert (upsert=True) to replace it"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +166,13 @@ class Pipeline:
         Raises:
             BlindsightError: if storage reports an error; the photo is not the cause.
         """
-        if not photo.collection.slots.versions([photo.handle]):
+        return await self.stored(photo.collection, photo.handle)
+
+    async def stored(self, collection: OpenCollection, handle: bytes) -> FoundItem | None:
+        """Returns an item that is in storage, or None; see `find`."""
+        if not collection.slots.versions([handle]):
             return None
-        return await self._lookups.find(photo.collection, photo.handle)
+        return await self._lookups.find(collection, handle)
 
     async def prepare(
         self,
@@ -179,6 +216,7 @@ class Pipeline:
             # Short: what is sealed of it must be no larger than of others.
             UNFOUND if UNFOUND in remarks else "; ".join(remarks),
             joined({**(await self._crypto.exif(photo.data) if photo.exif else {}), **values}, photo.values),
+            identified.content if photo.id else "",
             labels_of(photo.vectors),
         )
         keypoints = embedded.keypoints
@@ -321,8 +359,9 @@ async def identify(collection: OpenCollection, photo: Photo) -> IdentifiedPhoto:
         BlindsightError: if the photo is refused before it is decoded.
     """
     photos.check(photo)
-    item_id = photo.id or await photos.beside_loop(len(photo.data), collection.content_id, photo.data)
-    return IdentifiedPhoto(collection, photo, item_id, collection.handle(item_id))
+    content = await photos.beside_loop(len(photo.data), collection.content_id, photo.data)
+    item_id = photo.id or content
+    return IdentifiedPhoto(collection, photo, item_id, collection.handle(item_id), content)
 
 
 def vector_items(

@@ -23,6 +23,7 @@ from blindsight.trusted.ingest.photos import Photo
 from blindsight.trusted.ingest.pipeline import (
     UNFOUND,
     Batch,
+    Claim,
     Pipeline,
     PreparedPhoto,
     identify,
@@ -75,7 +76,7 @@ class _Examined:
     """The answer for a photo, and the item that must be stored before that; None if there is none."""
 
     result: ItemResult
-    handle: bytes = b""
+    claim: Claim | None = None
     prepared: PreparedPhoto | None = None
 
 
@@ -139,10 +140,11 @@ class Ingest:
         async with aclosing(self._examined(coming)) as arriving:
             async for examined in arriving:
                 # A duplicate of a photo that waits to be stored is answered with it: only then is it certain.
-                if examined.prepared is None and examined.handle not in self._waiting:
+                claim = examined.claim
+                if claim is None or (examined.prepared is None and claim.handle not in self._waiting):
                     yield examined.result
                     continue
-                self._waiting.add(examined.handle)
+                self._waiting.add(claim.handle)
                 batch.add(examined, examined.prepared)
                 if batch.full:
                     for result in await _finished(self._store(batch)):
@@ -181,10 +183,10 @@ class Ingest:
         known = None if self._upsert else await self._pipeline.find(identified)
         duplicate = ItemResult(photo.index, "duplicate", identified.item_id)
         if known is not None:
-            return _Examined(replace(duplicate, remark=self._about(known)))
+            return _Examined(self._judged(duplicate, identified.claim, known))
         async with self._gate:
             if identified.handle in self._waiting and not self._upsert:
-                return _Examined(duplicate, identified.handle)
+                return _Examined(duplicate, identified.claim)
             try:
                 if photo.vectors and not self._collection.config.describes:
                     await self._decide_norm(stacked(photo, self._collection.config.dimension))
@@ -192,7 +194,15 @@ class Ingest:
             except BlindsightError as error:
                 return _rejected(photo, error)
         result = ItemResult(photo.index, "stored", identified.item_id, remark=prepared.remark)
-        return _Examined(result, identified.handle, prepared)
+        return _Examined(result, identified.claim, prepared)
+
+    def _judged(self, duplicate: ItemResult, claim: Claim, known: FoundItem) -> ItemResult:
+        """Returns the answer for a photo whose id is in the collection already."""
+        try:
+            claim.require_same(known.metadata)
+        except AlreadyExists as error:
+            return _refusal(duplicate.index, claim.item_id, error)
+        return replace(duplicate, remark=self._about(known))
 
     def _about(self, known: FoundItem) -> str:
         """Returns what the owner of a photo that is there already should know of it."""
@@ -213,12 +223,17 @@ class Ingest:
             await self._pipeline.replace(self._collection, list(last.values()))
             return [examined.result for examined in batch.entries]
         own = iter(await self._pipeline.store(self._collection, prepared) if prepared else ())
-        return [
-            examined.result
-            if examined.prepared is None or next(own)
-            else replace(examined.result, outcome="duplicate", remark="")
-            for examined in batch.entries
-        ]
+        stored = [examined.prepared is not None and next(own) for examined in batch.entries]
+        answers = zip(stored, batch.entries, strict=True)
+        return await asyncio.gather(*(self._answer(*one) for one in answers))
+
+    async def _answer(self, stored: bool, examined: _Examined) -> ItemResult:
+        """Returns the answer for a photo of a batch: one that was not stored may have another's id."""
+        if stored or examined.claim is None:
+            return examined.result
+        duplicate = replace(examined.result, outcome="duplicate", remark="")
+        known = await self._pipeline.stored(self._collection, examined.claim.handle)
+        return self._judged(duplicate, examined.claim, known) if known is not None else duplicate
 
     async def vectors(self, blocks: AsyncIterator[Vectors]) -> AsyncIterator[IngestCounts]:
         """Stores vectors; yields how many are stored, after storage committed them.
@@ -338,4 +353,8 @@ async def _finished(writing: Coroutine[Any, Any, _Result]) -> _Result:
 
 
 def _rejected(photo: Photo, error: BlindsightError) -> _Examined:
-    return _Examined(ItemResult(photo.index, "rejected", photo.id, error.reason, error.message))
+    return _Examined(_refusal(photo.index, photo.id, error))
+
+
+def _refusal(index: int, item_id: str, error: BlindsightError) -> ItemResult:
+    return ItemResult(index, "rejected", item_id, error.reason, error.message)
