@@ -161,6 +161,8 @@ class ItemMetadata:
                 values[_VALUES] = unpacked(values[_VALUES])
             if len(values) > _VECTORS:
                 values[_VECTORS] = tuple(starmap(_unpacked_label, enumerate(values[_VECTORS])))
+            if len(values) > _ADDED and values[_ADDED] < _LEAST_MICROSECONDS:
+                values[_ADDED] *= 1000  # of an earlier version, which counted milliseconds
             return cls(*values)
         except (ValueError, TypeError, AttributeError, OverflowError) as error:
             raise DataLoss("an item's metadata is damaged") from error
@@ -199,7 +201,12 @@ class ItemMetadata:
         return metadata
 
 
-_VALUES, _VECTORS = ([one.name for one in fields(ItemMetadata)].index(name) for name in ("values", "vectors"))
+# The year 1973 in microseconds, and 5138 in milliseconds.
+_LEAST_MICROSECONDS = 10**14
+_ADDED, _VALUES, _VECTORS = (
+    [one.name for one in fields(ItemMetadata)].index(name)
+    for name in ("added_microseconds", "values", "vectors")
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

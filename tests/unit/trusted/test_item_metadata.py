@@ -65,3 +65,11 @@ UNPADDED = [
 def test_damaged_metadata_are_data_loss(data):
     with pytest.raises(DataLoss):
         ItemMetadata.from_bytes(data)
+
+
+def test_a_time_of_an_earlier_version_is_read_as_it_was_meant():
+    assert ItemMetadata.from_json('["x", "x.png", "image/png", "", 1798000000123, 5]').added_microseconds == (
+        1798000000123000
+    )
+    newest = ItemMetadata("x", added_microseconds=1798000000123456)
+    assert ItemMetadata.from_json(newest.to_json()) == newest
