@@ -13,7 +13,10 @@ from blindsight.trusted.similarity.linear import Metric
 from blindsight.wire.metadata import checked
 
 
-@given(st.text(), st.text(), st.text(), st.text(), st.integers(0), st.integers(0), st.text(), METADATA)
+TIMES = st.just(0) | st.integers(10**14, 1 << 62)
+
+
+@given(st.text(), st.text(), st.text(), st.text(), TIMES, st.integers(0), st.text(), METADATA)
 def test_everything_is_kept_whatever_of_it_is_empty(
     item_id, name, media_type, origin, added, size, remark, said
 ):
