@@ -10,6 +10,7 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import wraps
+from numbers import Integral
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, SupportsFloat, SupportsIndex, TypeVar
@@ -35,6 +36,21 @@ def text(what: str, value: Any) -> str:
     except UnicodeEncodeError as error:
         raise InvalidArgument(f"{what} is no UTF-8 text from character {error.start} on") from None
     return value
+
+
+def identifier(what: str, value: Any) -> str:
+    """Returns an id of an item; a whole number, also one of numpy, is the text of its digits.
+
+    Raises:
+        InvalidArgument: if it is neither, or no text that UTF-8 can write.
+    """
+    if isinstance(value, str):
+        return text(what, value)
+    if isinstance(value, bool):
+        raise _of_type(what, value, "a text or a whole number")
+    if isinstance(value, Integral):
+        return str(int(value))
+    raise _of_type(what, value, "a text or a whole number")
 
 
 def natural(what: str, value: Any) -> int:
@@ -159,7 +175,8 @@ _FLAGS = (
 CHECKS: MappingProxyType[str, _Check] = MappingProxyType(
     {
         **dict.fromkeys(_FLAGS, _flag),
-        **dict.fromkeys(("id", "import_id"), text),
+        "id": identifier,
+        "import_id": text,
         "vector_name": text,
         **dict.fromkeys(("name", "new"), lambda _, value: text("collection name", value)),
         "alias": text,

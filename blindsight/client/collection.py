@@ -225,7 +225,7 @@ class Collection:
     def ingest_vectors(
         self,
         matrix: npt.ArrayLike,
-        ids: Sequence[str] | None = None,
+        ids: Sequence[str | int] | None = None,
         *,
         metadata: Values | Sequence[Values] | None = None,
         upsert: bool = False,
@@ -304,7 +304,7 @@ class Collection:
 
     def search_like(
         self,
-        ids: str | Sequence[str],
+        ids: str | int | Sequence[str | int],
         k: int = DEFAULT_K,
         *,
         threshold: float | None = None,
@@ -377,7 +377,7 @@ class Collection:
 
     def verify(
         self,
-        id: str,  # noqa: A002 - the word that everybody expects
+        id: str | int,  # noqa: A002 - the word that everybody expects
         image_or_vector: VerifyInput,
         *,
         threshold: float | None = None,
@@ -397,19 +397,19 @@ class Collection:
         from blindsight.client import verifying
         from blindsight.wire.verify import VerifyHeader
 
-        header = VerifyHeader(collection=self.name, id=id, threshold=threshold)
+        header = VerifyHeader(collection=self.name, id=str(id), threshold=threshold)
         return verifying.verify(self._connection, header, image_or_vector)
 
-    def get(self, id: str) -> Original:  # noqa: A002 - the word that everybody expects
+    def get(self, id: str | int) -> Original:  # noqa: A002 - the word that everybody expects
         """Returns a photo as it was ingested.
 
         Raises:
             NotFound: if there is no such item, or it is a vector.
             DataLoss: if the received data is not complete, or does not match its digest.
         """
-        return self._connection.repeat(lambda: originals.get(self._connection, self.name, id))
+        return self._connection.repeat(lambda: originals.get(self._connection, self.name, str(id)))
 
-    def planes(self, id: str) -> npt.NDArray[np.uint8]:  # noqa: A002 - the word that everybody expects
+    def planes(self, id: str | int) -> npt.NDArray[np.uint8]:  # noqa: A002 - the word that everybody expects
         """Returns the pixels of a photo that was ingested with `planes=True`, decrypted from its planes.
 
         Returns:
@@ -421,7 +421,7 @@ class Collection:
             InvalidArgument: if the collection holds vectors.
             DataLoss: if the received data is not complete, or does not match its digest.
         """
-        return self._connection.repeat(lambda: originals.planes(self._connection, self.name, id))
+        return self._connection.repeat(lambda: originals.planes(self._connection, self.name, str(id)))
 
     def items(
         self,
@@ -483,17 +483,17 @@ class Collection:
         answer = self._connection.repeat(lambda: self._stub.CountItems(request, timeout=UNARY_SECONDS))
         return int(answer.items)
 
-    def item(self, id: str) -> Item:  # noqa: A002 - the word that everybody expects
+    def item(self, id: str | int) -> Item:  # noqa: A002 - the word that everybody expects
         """Returns what is known of an item: its metadata, its file's name and size; see `get` for the file.
 
         Raises:
             NotFound: if there is no such collection or item.
         """
-        request = pb.GetItemRequest(collection=self.name, id=id)
+        request = pb.GetItemRequest(collection=self.name, id=str(id))
         answer = self._connection.repeat(lambda: self._stub.GetItem(request, timeout=UNARY_SECONDS))
         return Item.from_message(answer.item)
 
-    def vector(self, id: str, index: int = 0) -> ItemVector:  # noqa: A002 - as above
+    def vector(self, id: str | int, index: int = 0) -> ItemVector:  # noqa: A002 - as above
         """Returns a vector of an item, as it can be told from the encrypted columns.
 
         Its values are rounded as the collection's precision says, and with cosine its length is 1.
@@ -505,12 +505,12 @@ class Collection:
             NotFound: if there is no such collection or item, or the item has no such vector.
             DataLoss: if storage has damaged or lost what it is read from.
         """
-        request = pb.GetVectorRequest(collection=self.name, id=id, index=index)
+        request = pb.GetVectorRequest(collection=self.name, id=str(id), index=index)
         answer = self._connection.repeat(lambda: self._stub.GetVector(request, timeout=UNARY_SECONDS))
         with transfer.answer_of(calls.PEER):
             return ItemVector.from_message(answer)
 
-    def exists(self, id: str) -> bool:  # noqa: A002 - as above
+    def exists(self, id: str | int) -> bool:  # noqa: A002 - as above
         """Returns whether there is such an item.
 
         Raises:
@@ -525,7 +525,7 @@ class Collection:
 
     def update(
         self,
-        ids: str | Iterable[str] | None = None,
+        ids: str | int | Iterable[str | int] | None = None,
         *,
         where: Filters | None = None,
         set: Values | None = None,  # noqa: A002 - what it does
@@ -552,7 +552,9 @@ class Collection:
             unknown.extend(done.unknown_ids)
         return Updated(updated, tuple(unknown))
 
-    def delete(self, ids: str | Iterable[str] | None = None, *, where: Filters | None = None) -> Deletion:
+    def delete(
+        self, ids: str | int | Iterable[str | int] | None = None, *, where: Filters | None = None
+    ) -> Deletion:
         """Deletes items, given by their ids or by a filter; an unknown id does not stop the others.
 
         Raises:

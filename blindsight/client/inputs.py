@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from blindsight.client import kinds, sidecars, sources
-from blindsight.client.arguments import several, text
+from blindsight.client.arguments import identifier, several
 from blindsight.client.sources import Source
 from blindsight.errors import BlindsightError, InvalidArgument, InvalidImage, ResourceExhausted
 
@@ -41,7 +41,7 @@ class Photo:
 
     Attributes:
         image: as for `Collection.ingest`; no folder.
-        id: of the item; empty: the keyholder makes it of the content.
+        id: of the item, a text or a whole number; empty: the keyholder makes it of the content.
         metadata: texts, numbers, true and false, lists of texts, times with a time zone.
         name: for display; empty: that of the file.
         vector: numbers [dimension] of one's own, which embedder external needs.
@@ -49,7 +49,7 @@ class Photo:
     """
 
     image: ImageInput
-    id: str = ""
+    id: str | int = ""
     metadata: Values = field(default_factory=dict)
     name: str = ""
     vector: npt.ArrayLike | None = None
@@ -266,7 +266,7 @@ def _told(photo: Photo, position: int) -> Source:
     image = photo.image
     source = single(image) if isinstance(image, str | os.PathLike) else next(_sources(image, position))
     name = sources.text(photo.name) if photo.name else source.name
-    item_id = text("id", photo.id)
+    item_id = identifier("id", photo.id)
     return replace(source, name=name, id=item_id, metadata=checked(photo.metadata), vectors=_vectors(photo))
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from numbers import Integral
 
 from blindsight.client import where
-from blindsight.client.arguments import text
+from blindsight.client.arguments import identifier, several
 from blindsight.client.inputs import Values
 from blindsight.errors import InvalidArgument
 from blindsight.wire.metadata import (
@@ -49,12 +50,14 @@ def metadata_of(values: Values | None) -> Metadata | None:
     return Metadata(checked(values)) if values is not None and len(values) else None
 
 
-def ids_of(ids: str | Iterable[str]) -> list[str]:
-    """Returns ids as a list.
+def ids_of(ids: str | int | Iterable[str | int]) -> list[str]:
+    """Returns ids as a list of texts.
 
     Raises:
         InvalidArgument: if they are none.
     """
-    if not isinstance(ids, Iterable):
-        raise InvalidArgument(f"ids of type {type(ids).__name__}, want texts")
-    return [text("id", one) for one in ([ids] if isinstance(ids, str) else ids)]
+    if isinstance(ids, bool):  # which Python counts among the numbers
+        several("ids", ids, "texts or whole numbers")
+    if isinstance(ids, str | Integral):
+        return [identifier("id", ids)]
+    return [identifier("id", one) for one in several("ids", ids, "texts or whole numbers")]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from blindsight.client.arguments import several, text
+from blindsight.client.arguments import identifier, several
 from blindsight.client.sources import Source
 from blindsight.errors import InvalidArgument, InvalidVector
 from blindsight.runtime.transfer import CHUNK_BYTES
@@ -131,22 +131,23 @@ def beside(sources: Iterable[Source], count: int | None, matrix: Matrix) -> Iter
     return (replace(source, vectors=(PhotoVector(row),)) for source, row in zip(sources, matrix, strict=True))
 
 
-def checked_ids(ids: Sequence[str], rows: int) -> list[str]:
-    """Returns ids, of which there is one for each row, and none twice.
+def checked_ids(ids: Sequence[str | int], rows: int) -> list[str]:
+    """Returns ids as texts, of which there is one for each row, and none twice.
 
     Raises:
         InvalidArgument: if not, or if an id is empty or too long; names its position, from 0.
     """
-    listed = several("ids", ids, "a list of texts")
+    given = several("ids", ids, "a list of texts or whole numbers")
+    listed = [identifier(f"id {position}", one) for position, one in enumerate(given)]
     if len(listed) != rows:
         raise InvalidArgument(f"{len(listed)} ids for {rows} rows, want one id for each row")
     seen: dict[str, int] = {}
-    for position, identifier in enumerate(listed):
-        if not 0 < len(text(f"id {position}", identifier).encode()) <= MAX_ID_BYTES:
+    for position, name in enumerate(listed):
+        if not 0 < len(name.encode()) <= MAX_ID_BYTES:
             raise InvalidArgument(f"id {position} is empty or longer than {MAX_ID_BYTES} bytes")
-        if identifier in seen:
-            raise InvalidArgument(f"id {position} is the same as id {seen[identifier]}: {identifier!r}")
-        seen[identifier] = position
+        if name in seen:
+            raise InvalidArgument(f"id {position} is the same as id {seen[name]}: {name!r}")
+        seen[name] = position
     return listed
 
 
