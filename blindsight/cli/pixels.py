@@ -12,10 +12,24 @@ from blindsight.errors import InvalidArgument
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from PIL import Image
 
 NUMPY = ".npy"
 # Pillow's names of the lossless formats.
 _FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Returns a photo as the vault sees it: upright, in RGB, transparency on white."""
+    from PIL import Image, ImageOps  # imported late: most commands show no picture
+
+    turned = ImageOps.exif_transpose(image)
+    if not turned.has_transparency_data:
+        return turned.convert("RGB")
+    coloured = turned.convert("RGBA")
+    white = Image.new("RGB", coloured.size, "white")
+    white.paste(coloured, mask=coloured)
+    return white
 
 
 class PixelRule(StrEnum):

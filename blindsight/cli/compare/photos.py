@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageEnhance, ImageOps
 
+from blindsight.cli import pixels
 from blindsight.client import inputs
 from blindsight.client.sources import Source
 from blindsight.errors import BlindsightError, InvalidArgument
@@ -156,13 +157,7 @@ def _opened(source: Source) -> Image.Image | None:
     try:
         with Image.open(io.BytesIO(source.load())) as image:
             image.draft("RGB", (2 * _COPY_SIDE, 2 * _COPY_SIDE))
-            upright = ImageOps.exif_transpose(image)
-            if not upright.has_transparency_data:
-                return upright.convert("RGB")
-            coloured = upright.convert("RGBA")
-            white = Image.new("RGB", coloured.size, "white")
-            white.paste(coloured, mask=coloured)
-            return white
+            return pixels.upright(image)
     except (BlindsightError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
 

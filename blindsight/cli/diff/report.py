@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 
-from blindsight.cli import files, output, pages, pictures
+from blindsight.cli import files, output, pages, pictures, pixels
 from blindsight.cli.pixels import PixelRule
 from blindsight.client import Difference, PictureInput, StoredPhoto
 
@@ -63,8 +63,9 @@ def _pixels(vault: Vault, one: PictureInput) -> Pixels:
     if isinstance(one, StoredPhoto):
         return vault.collection(one.collection).planes(one.id)
     with Image.open(one) as opened:  # type: ignore[arg-type]  # the command gives paths
-        upright = ImageOps.exif_transpose(opened)
-        return np.asarray(upright if upright.mode == "L" else upright.convert("RGB"))
+        grey = opened.mode == "L" and not opened.has_transparency_data
+        upright = pixels.upright(opened)
+        return np.asarray(upright.convert("L") if grey else upright)
 
 
 def _seen(answer: Difference) -> list[Shown]:

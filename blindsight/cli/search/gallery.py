@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image
 
-from blindsight.cli import files, output, pages
+from blindsight.cli import files, output, pages, pixels
 from blindsight.client import Hit, SearchAnswer
 from blindsight.runtime.printable import printable
 
@@ -124,7 +124,7 @@ def _drawn(photo: bytes | None, longest: int) -> dict[str, Any]:
         return {"data": b"", "url": ""}
     try:
         with Image.open(io.BytesIO(photo)) as opened:
-            picture = ImageOps.exif_transpose(opened).convert("RGB")
+            picture = pixels.upright(opened)
     except (OSError, ValueError, Image.DecompressionBombError):  # kept as it was given, and no picture of it
         return {"data": b"", "url": ""}
     scale = longest / max(picture.size)
