@@ -6,7 +6,7 @@
                | has ( KEY ) | within ( SOUTH, WEST, NORTH, EAST )
 
 `not` binds closest, then `and`, then `or`.  A value is a number, true or false, a text in single or double
-quotes, or a time: a date, or a date and a time with its offset, with or without quotes.
+quotes, or a time: a date, or a date and a time, in UTC without an offset; with or without quotes.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _WORDS = frozenset({"and", "or", "not", "in", "has", "within", "match", "between
 _MOST_DEPTH = 25
 _TOKEN = re.compile(
     r"""\s*(?:
-        (?P<time>\d{4}-\d\d-\d\d(?:[Tt]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:[Zz]|[+-]\d\d:\d\d))?)
+        (?P<time>\d{4}-\d\d-\d\d(?:[Tt]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:[Zz]|[+-]\d\d:\d\d)?)?)
       | (?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
       | (?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
       | (?P<word>[^\W\d][\w.:-]*)
@@ -128,7 +128,7 @@ class _Parser:
             return All((least, comparison(key, Operator.LESS_OR_EQUAL, self._value())))
         for sign, operator in _OPERATORS.items():
             if self._take(sign):
-                return comparison(key, operator, self._value())
+                return comparison(key, operator, self._value(times=operator is not Operator.MATCH))
         raise self._wrong("a comparison: = != < <= > >= match, in or between")
 
     @staticmethod
@@ -158,12 +158,13 @@ class _Parser:
         self._at += 1
         return checked_key(token.text)
 
-    def _value(self) -> object:
+    def _value(self, *, times: bool = True) -> object:
         token = self._peek()
         if token.kind == "number":
             value: object = float(token.text)
         elif token.kind == "text":
-            value = time_of(re.sub(r"\\(.)", r"\1", token.text[1:-1]))
+            written = re.sub(r"\\(.)", r"\1", token.text[1:-1])
+            value = time_of(written) if times else written
         elif token.kind == "time":
             value = self._time(token)
         elif token.text.lower() in ("true", "false"):

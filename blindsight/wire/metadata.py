@@ -1,7 +1,8 @@
 """Metadata of items, and filters on them.
 
 A value is a text, a number, a truth value, a list of texts, or a time.  In JSON a time is a text as of RFC
-3339 with its offset (`2026-05-01T12:00:00Z`), and every such text is a time.
+3339 (`2026-05-01T12:00:00Z`), without its offset in UTC, or a date, its midnight in UTC; every such text is a
+time.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ MOST_NODES = 1000
 MOST_DEPTH = 30
 
 _KEY = re.compile(r"[^\W\d][\w.:-]*")
-# What `fromisoformat` reads, but only with a time and an offset.
-_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?([Zz]|[+-]\d\d:\d\d)")
+# Of what `fromisoformat` reads what has dashes and colons.
+_TIME = re.compile(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?([Zz]|[+-]\d\d:\d\d)?)?", re.ASCII)
 _WANTED = "a text, a number, true or false, a list of texts, or a time"
 
 
@@ -192,12 +193,13 @@ def from_json(values: Mapping[Any, Any]) -> dict[str, Value]:
 
 
 def time_of(value: object) -> object:
-    """Returns the time that a text is, anything else as it is."""
+    """Returns the time that a text is, in UTC unless it says its offset; anything else as it is."""
     if isinstance(value, str) and _TIME.fullmatch(value):
         try:
-            return datetime.fromisoformat(value.upper())
+            found = datetime.fromisoformat(value.upper())
         except ValueError:
             return value
+        return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
     return value
 
 

@@ -2,10 +2,12 @@
 
 import json
 from dataclasses import replace
+from datetime import UTC
 
 import pytest
 
 from blindsight.cli import metadata
+from blindsight.client import where
 from blindsight.client.inputs import expand
 from blindsight.errors import InvalidArgument
 
@@ -108,3 +110,20 @@ def test_lines_that_are_right_are_taken_and_a_number_is_a_text_as_an_id(tmp_path
     path = written(tmp_path / "said.jsonl", line)
     [vector] = with_vectors(photos, path)[0].vectors
     assert (vector.values.tolist(), vector.name, vector.box.height) == (VALUES, "Ann", 4.0)
+
+
+@pytest.mark.parametrize(
+    "written", ["2026-05-01", "2026-05-01T12:30", "2026-05-01 12:30:00", "2026-05-01T12:30:00.5"]
+)
+def test_a_date_or_a_time_is_the_one_that_a_filter_reads(written):
+    for quoted in (written, json.dumps(written)):
+        values = metadata.parse([f"taken={quoted}"])
+        assert values["taken"].tzinfo == UTC
+        assert where.parse(f'taken = "{written}"').value == values["taken"]
+        if " " not in written:
+            assert where.parse(f"taken = {written}").value == values["taken"]
+
+
+def test_what_is_no_date_stays_a_text():
+    said = ["2026-13-01", "2026-05", "2026-05-01 at noon", "20260501x"]
+    assert [metadata.parse([f"a={one}"])["a"] for one in said] == said
