@@ -46,7 +46,7 @@ def write(path: Path, data: bytes) -> None:
         if _is_plain(path):
             _replace(path, data)
         else:
-            with os.fdopen(os.open(path, _flags(path)), "wb") as file:
+            with os.fdopen(os.open(path, _flags(path), 0o666), "wb") as file:
                 file.write(data)
     except OSError as error:
         raise Failure(f"cannot write {path}: {error.strerror}", Reason.FILE_ERROR) from None

@@ -164,6 +164,8 @@ def set_metadata(
     values = metadata.parse(given)
     if not (values or remove):
         raise InvalidArgument("nothing to change, want --set KEY=VALUE or --remove KEY")
+    if both := sorted(values.keys() & set(remove or ())):
+        raise InvalidArgument(f"--set and --remove of {both[0]}, want one of them")
     with options.vault(address) as vault, output.spinner(f"changing {name}"):
         done = vault.collection(name).update(ids or None, where=where, set=values, remove=remove or ())
     if as_json:
@@ -206,10 +208,11 @@ def _row(item: Item) -> list[str]:
     said = ", ".join(f"{key}={metadata.shown(value)}" for key, value in islice(item.metadata.items(), 8))
     if len(said) > _SHOWN_CHARACTERS:
         said = f"{said[: _SHOWN_CHARACTERS - 1]}…"
+    vectors = output.count(len(item.vectors), "vector") if len(item.vectors) > 1 else ""
     return [
         item.id,
         item.name,
         output.moment(item.added) if item.added is not None else "",
         output.size(item.size_bytes) if item.size_bytes else "",
-        "; ".join(filter(None, [said, item.remark])),
+        "; ".join(filter(None, [said, vectors, item.remark])),
     ]

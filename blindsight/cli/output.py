@@ -33,7 +33,6 @@ from rich.progress import (
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from blindsight.errors import InvalidArgument
 from blindsight.runtime.printable import printable, rfc3339
 
 # Interval of progress lines without a terminal; a run shorter than this writes none.
@@ -185,13 +184,13 @@ def confirm(question: str, otherwise: str, *, yes: bool) -> None:
     """Asks on the terminal before something is destroyed, unless --yes has answered.
 
     Raises:
-        Failure: if the answer is no, with what was not done then.
-        InvalidArgument: if nobody can be asked.
+        Failure: if the answer is no, with what was not done then; or if nobody can be asked.
     """
     if yes:
         return
     if not interactive():
-        raise InvalidArgument(f"{question} There is no terminal to ask on, want --yes")
+        told = f"{question} There is no terminal to ask on, want --yes"
+        raise Failure(told, Reason.NOT_CONFIRMED, code=2)
     if not typer.confirm(printable(question), err=True):
         raise Failure(otherwise, Reason.NOT_CONFIRMED)
 

@@ -1,8 +1,10 @@
 """Arguments of commands: what is empty is an error that names the option, before anything is connected to."""
 
+import sys
+
 import pytest
 
-from blindsight.cli import app
+from blindsight.cli import app, output
 
 
 @pytest.mark.parametrize(
@@ -23,3 +25,16 @@ def test_an_empty_one_is_an_error_that_names_it(capsys, words, named):
     arguments = ["" if word == "|" else word for word in words.split()]
     assert app.run(arguments) == app.USAGE
     assert named in capsys.readouterr().err
+
+
+def test_a_key_that_is_set_and_removed_is_an_error(capsys):
+    changes = ["--set", "a=1", "--set", "b=2", "--remove", "a"]
+    assert app.run(["items", "set", "trips", "one", *changes]) == app.USAGE
+    assert "--set and --remove of a, want one of them" in capsys.readouterr().err
+
+
+def test_what_nobody_can_be_asked_is_not_confirmed(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(output.Failure, match="There is no terminal to ask on, want --yes") as caught:
+        output.confirm("Delete 1 item?", "not deleted", yes=False)
+    assert (caught.value.reason, caught.value.code) == ("NOT_CONFIRMED", app.USAGE)

@@ -220,3 +220,10 @@ def test_a_file_that_others_may_not_read_stays_so(tmp_path):
     path.touch(mode=0o600)
     files.write(path, b"bytes")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_file_that_is_made_behind_a_link_has_the_mode_of_any_new_file(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "made")
+    files.write(tmp_path / "link", b"photo")
+    files.write(tmp_path / "plain", b"photo")
+    assert (tmp_path / "made").stat().st_mode == (tmp_path / "plain").stat().st_mode

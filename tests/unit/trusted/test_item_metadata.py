@@ -12,7 +12,6 @@ from blindsight.trusted.records import CollectionConfig, ItemMetadata
 from blindsight.trusted.similarity.linear import Metric
 from blindsight.wire.metadata import checked
 
-
 TIMES = st.just(0) | st.integers(10**14, 1 << 62)
 
 
