@@ -143,7 +143,7 @@ def test_a_name_that_is_taken_is_one_line(blind, filled):
 def test_a_folder_goes_in_and_what_is_no_photo_is_counted(made, blind, folder):
     made("counted")
     report = json.loads(blind("ingest", "counted", str(folder), "--json").stdout)
-    assert (report["stored"], report["duplicates"], report["rejected"], report["skipped"]) == (5, 0, 1, 1)
+    assert (report["stored"], report["duplicates"], report["rejected"], report["skipped"]) == (5, 0, 1, 2)
     outcomes = {Path(item["path"]).name: item for item in report["items"]}
     assert set(outcomes) == {
         "astronaut.jpg",
@@ -162,7 +162,8 @@ def test_a_folder_goes_in_and_what_is_no_photo_is_counted(made, blind, folder):
     assert set(report) == {"stored", "duplicates", "rejected", "skipped", "items", "seconds", "per_second"}
     shown = blind("ingest", "counted", str(folder), "--any").stdout
     assert "1 stored, 5 duplicates, 1 rejected" in shown
-    assert "skipped" not in shown
+    assert "1 hidden name skipped; name what shall be taken.\n" in shown
+    assert "other file" not in shown
     about = json.loads(blind("collection", "describe", "counted", "--json").stdout)
     assert (about["items"], about["undescribed_items"]) == (6, 2)
     assert "2, in no search" in blind("collection", "describe", "counted").stdout
