@@ -15,7 +15,7 @@ HERE, THERE = b"h" * 16, b"t" * 16
 def entry(number: int, **said: object) -> Entry:
     handle = number.to_bytes(8, "little") * 2
     metadata = ItemMetadata(
-        f"id{number:03}", f"photo{number}.jpg", "image/jpeg", "", 1000 - number, 7, "", said
+        f"id{number:03}", f"photo{number}.jpg", "image/jpeg", "", 10**15 - number, 7, "", said
     )
     return Entry(handle, number.to_bytes(8, "little"), metadata)
 
