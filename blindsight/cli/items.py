@@ -152,6 +152,6 @@ def repack(name: Name, address: Address = DEFAULT_ADDRESS, as_json: Json = False
         output.answer("Nothing to repack.")
         return
     output.answer(
-        f"{output.count(result.items_done, 'item')} encrypted anew: "
+        f"{output.count(result.items_done, 'vector')} encrypted anew: "
         f"{output.count(result.segments_retired, 'segment')} retired, {result.segments_written:,} written."
     )

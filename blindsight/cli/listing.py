@@ -67,9 +67,12 @@ def list_items(
         found: list[Item] = []
         token = after
         while len(found) < limit:
-            page = collection.page(
-                where, min(limit - len(found), 1000), token, order=_order(order), descending=reverse
-            )
+            try:
+                page = collection.page(
+                    where, min(limit - len(found), 1000), token, order=_order(order), descending=reverse
+                )
+            except InvalidArgument as error:
+                raise InvalidArgument(error.message.replace("page_token", "--after")) from None
             found += page.items
             token = page.next_page_token
             if not token:

@@ -23,7 +23,7 @@ Matrix = npt.NDArray[Any]
 MAX_BLOCK_ROWS = 4096
 # With metadata, which may be as long as 16 KiB each.
 MAX_TOLD_ROWS = 128
-MAX_ID_BYTES = 256
+MAX_ID_BYTES = 512
 # Types of arrays by the letters of numpy, where its names say more than anybody wants: `str672`.
 _KINDS = {"U": "text", "S": "bytes", "V": "bytes"}
 
@@ -143,8 +143,8 @@ def checked_ids(ids: Sequence[str | int], rows: int) -> list[str]:
         raise InvalidArgument(f"{len(listed)} ids for {rows} rows, want one id for each row")
     seen: dict[str, int] = {}
     for position, name in enumerate(listed):
-        if not 0 < len(name.encode()) <= MAX_ID_BYTES:
-            raise InvalidArgument(f"id {position} is empty or longer than {MAX_ID_BYTES} bytes")
+        if not 0 < (size := len(name.encode())) <= MAX_ID_BYTES:
+            raise InvalidArgument(f"id {position} of {size} bytes, want 1 to {MAX_ID_BYTES}")
         if name in seen:
             raise InvalidArgument(f"id {position} is the same as id {seen[name]}: {name!r}")
         seen[name] = position

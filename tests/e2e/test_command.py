@@ -315,14 +315,37 @@ def test_a_report_of_several_photos_has_a_section_of_each(blind, filled, folder,
         blind("search", filled, *queries, "-k", "2", "--report", str(tmp_path), "--json").stdout
     )
     page = Path(document["report"]).read_text()
-    wanted = ["4 matches of 2 photos", "Query 1 of 2", "1. coffee.jpg", "Query 2 of 2", "1. chelsea.jpg"]
+    wanted = ["4 matches of 2 queries", "Query 1 of 2", "1. coffee.jpg", "Query 2 of 2", "1. chelsea.jpg"]
     places = [page.index(text) for text in wanted]
     assert places == sorted(places)
     assert "the server saw encrypted queries" in page
     names = [f"{query}-{what}.jpg" for query in (1, 2) for what in ("match-1", "match-2", "query")]
     assert sorted(path.name for path in tmp_path.iterdir()) == [*names, "report.html"]
-    refused = blind("search", filled, "--like", "any", "--report", str(tmp_path), code=2)
-    assert "want IMAGE..." in refused.stderr
+
+
+def test_a_report_shows_what_is_like_an_item_with_its_picture(blind, filled, tmp_path):
+    item = json.loads(blind("items", "list", filled, "--json").stdout)["items"][0]
+    blind("search", filled, "--like", item["id"], "-k", "2", "--report", str(tmp_path))
+    page = (tmp_path / "report.html").read_text()
+    assert "no picture" not in page
+    assert item["id"] in page
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["match-1.jpg", "match-2.jpg", "query.jpg", "report.html"]
+
+
+def test_a_report_of_vectors_says_which_vector_of_a_photo_was_found(made, blind, folder, tmp_path):
+    people = made("people", embedder="external", dimension=2)
+    about = {
+        "path": str(folder / "coffee.jpg"),
+        "vectors": [{"values": [1, 0]}, {"values": [0, 1], "name": "Ann"}],
+    }
+    (tmp_path / "lines").write_text(json.dumps(about))
+    blind("ingest", people, str(folder / "coffee.jpg"), "--vectors", str(tmp_path / "lines"))
+    np.save(tmp_path / "probe.npy", np.float32([[0, 1]]))
+    blind("search", people, "--vectors", str(tmp_path / "probe.npy"), "--report", str(tmp_path / "report"))
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "vector 0" in page
+    assert page.index("1. coffee.jpg") < page.index("Ann")
 
 
 def test_a_report_of_raw_pixels_and_of_nothing_is_a_page(made, blind, folder, tmp_path):

@@ -278,6 +278,12 @@ def test_another_photo_with_a_known_id_is_refused_and_the_same_one_a_duplicate(v
     assert item.reason == "ALREADY_EXISTS"
     assert item.message.startswith("id 'x' is another photo's")
     assert album.get("x").data == first
+    (item,) = album.ingest([Photo(first, id="x", metadata={"a": 1})]).items
+    assert (item.outcome, album.item("x").metadata) == ("duplicate", {})
+    assert "what is said of it now was not kept" in item.remark
+    album.update("x", set={"a": 1})
+    (item,) = album.ingest([Photo(first, id="x", metadata={"a": 1})]).items
+    assert (item.outcome, item.remark) == ("duplicate", "")
     album.ingest([Photo(other, id="x")], upsert=True)
     (item,) = album.ingest([Photo(other, id="x")]).items
     assert (item.outcome, album.get("x").data) == ("duplicate", other)

@@ -95,8 +95,6 @@ def search(
     --query-visible-to-server agrees to that.
     """
     if report is not None:
-        if not images:
-            raise InvalidArgument("--report shows photos that are looked for; there is none, want IMAGE...")
         files.require_folder(report)
     if vector_name and images:
         raise InvalidArgument("--vector-name goes with --vectors or --like, and IMAGE is a photo")
@@ -130,7 +128,7 @@ def search(
                 raise DataLoss(f"{error.message}; blindsight check tells what is damaged") from error
         if save is not None:
             _save(collection, answer, save)
-        page = None if report is None else _report(report, collection, images or [], answer)
+        page = None if report is None else _report(report, collection, images or [], like or [], answer)
     for line in answer.warnings(name):
         output.warning(line)
     if as_json:
@@ -207,18 +205,21 @@ def _originals(
             meter.update(done)
 
 
-def _report(folder: Path, collection: Collection, queries: list[str], answer: SearchAnswer) -> Path:
+def _report(
+    folder: Path, collection: Collection, images: list[str], like: list[str], answer: SearchAnswer
+) -> Path:
     # Imported late: most searches do not need them.
     from blindsight.cli.search import gallery, report
 
     if answer.drawings:
         return report.write(folder, collection.name, answer)
-    found = [hit.id for hits in answer.results for hit in hits if hit.id]
+    found = like + [hit.id for hits in answer.results for hit in hits if hit.id]
     photos = {one.id: one.data for one in _originals(collection, found, "fetching the matches", _LOST)}
-    asked = []
-    for query in queries:
-        with paths.opened(Path(query)) as file:
-            asked.append((Path(query).name, file.read()))
+    asked: list[tuple[str, bytes | None]] = [(item_id, photos.get(item_id)) for item_id in like]
+    for image in images:
+        with paths.opened(Path(image)) as file:
+            asked.append((Path(image).name, file.read()))
+    asked = asked or [(f"vector {row}", None) for row in range(len(answer.results))]
     return gallery.write(folder, collection.name, asked, answer, photos)
 
 

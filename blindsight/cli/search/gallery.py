@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from blindsight.cli import files, output, pages, pixels
+from blindsight.cli import files, listing, output, pages, pixels
 from blindsight.client import Hit, SearchAnswer
 from blindsight.runtime.printable import printable
 
@@ -20,7 +20,7 @@ LEAST_PIXELS, MOST_PIXELS = 56, 260
 def write(
     folder: Path,
     collection: str,
-    queries: Sequence[tuple[str, bytes]],
+    queries: Sequence[tuple[str, bytes | None]],
     answer: SearchAnswer,
     photos: Mapping[str, bytes],
 ) -> Path:
@@ -29,7 +29,7 @@ def write(
     Args:
         folder: where to.
         collection: its name.
-        queries: name and file of each photo that was searched by: a section of the page.
+        queries: name and file of each photo that was searched by, None of a vector: a section of the page.
         answer: the answer to them.
         photos: files of the matches by their ids; one that is missing or cannot be read has no picture.
 
@@ -72,7 +72,7 @@ def _rendered(collection: str, searches: Sequence[Mapping[str, Any]], answer: Se
 
 
 def _headline(queries: int, matches: int) -> str:
-    of_all = f" of {queries:,} photos" if queries > 1 else ""
+    of_all = f" of {queries:,} queries" if queries > 1 else ""
     if not matches:
         return f"No match{of_all}"
     return ("One match" if matches == 1 else f"{matches:,} matches") + of_all
@@ -115,7 +115,8 @@ def _shown(rank: int, hit: Hit, best: float, answer: SearchAnswer, photo: bytes 
     """Returns a match as variables of the page's template, and its picture."""
     longest = LEAST_PIXELS + (MOST_PIXELS - LEAST_PIXELS) * strength(hit.score, best, answer) ** 2
     title, score = f"{rank}. {_name(hit)}", _score(hit, answer)
-    return {**_drawn(photo, round(longest)), "title": title, "score": score, "about": hit.id}
+    about = f"{hit.id} {listing.label(hit.vector)}" if hit.vector is not None else hit.id
+    return {**_drawn(photo, round(longest)), "title": title, "score": score, "about": about}
 
 
 def _drawn(photo: bytes | None, longest: int) -> dict[str, Any]:

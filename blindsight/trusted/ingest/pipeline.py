@@ -34,7 +34,7 @@ from blindsight.trusted.vault.collection import ItemKey, OpenCollection
 from blindsight.trusted.vault.items import FoundItem, Items
 from blindsight.trusted.vault.writer import Writer
 from blindsight.wire.metadata import Values, joined
-from blindsight.wire.vectors import labels_of
+from blindsight.wire.vectors import VectorLabel, labels_of
 
 # Size at which originals and pixels fill a batch, which is held in memory and sent as a whole.
 BATCH_BYTES = 32 << 20
@@ -66,17 +66,25 @@ class IdentifiedPhoto:
     @property
     def claim(self) -> Claim:
         """What is known of the photo without its file."""
-        return Claim(self.item_id, self.handle, self.content, len(self.photo.data))
+        photo = self.photo
+        labels = labels_of(photo.vectors)
+        return Claim(self.item_id, self.handle, self.content, len(photo.data), photo.values, labels)
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The identity of an item that a photo wants to be."""
+    """The identity of an item that a photo wants to be, and what is said of it.
+
+    Attributes:
+        values, labels: what its owner says of the photo, and of its vectors.
+    """
 
     item_id: str
     handle: bytes
     content: str
     size_bytes: int
+    values: Values
+    labels: tuple[VectorLabel, ...]
 
     def require_same(self, known: ItemMetadata) -> None:
         """Refuses an id that is another photo's, which would else be taken for this one.

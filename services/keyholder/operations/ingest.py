@@ -44,6 +44,9 @@ from blindsight.wire.metadata import Values, joined
 
 MAX_BATCH_PHOTOS = 1024
 _WITHOUT_PLANES = "it is there without planes; delete it first to store it with them"
+_NOT_KEPT = (
+    "it is there, and what is said of it now was not kept; say it by an upsert, or change its metadata"
+)
 _QUARANTINED = "it is there, but quarantined: no search finds it; delete it first to store it anew"
 
 _Result = TypeVar("_Result")
@@ -202,7 +205,11 @@ class Ingest:
             claim.require_same(known.metadata)
         except AlreadyExists as error:
             return _refusal(duplicate.index, claim.item_id, error)
-        return replace(duplicate, remark=self._about(known))
+        given, kept = {**self._metadata, **claim.values}, known.metadata
+        same = all(kept.values.get(key) == value for key, value in given.items())
+        same &= claim.labels in ((), kept.vectors)
+        remarks = self._about(known), "" if same else _NOT_KEPT
+        return replace(duplicate, remark="; ".join(filter(None, remarks)))
 
     def _about(self, known: FoundItem) -> str:
         """Returns what the owner of a photo that is there already should know of it."""
