@@ -5,8 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
+
+_last: list[Callable[[], None]] = []
+
+
+def at_last(function: Callable[[], None]) -> None:
+    """Has `leave` call a function when everything else is done and said."""
+    _last.append(function)
 
 
 def leave(code: int) -> NoReturn:
@@ -20,4 +28,6 @@ def leave(code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):  # full, closed, or never open
             stream.flush()
+    for function in _last:
+        function()
     os._exit(code)

@@ -6,14 +6,17 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
 from blindsight.cli import output
 from blindsight.cli.local.service_log import ServiceLog
+from blindsight.runtime import leaving
 
 LOG_NAME = "log.jsonl"
 _READY = b"."
+_LAST_SECONDS = 5.0
 
 
 def detach(folder: Path) -> Callable[[], None]:
@@ -60,6 +63,14 @@ def _waited(process: int, read: int) -> int:
     return code if code >= 0 else 128 - code
 
 
+def _end_log(log: ServiceLog) -> None:
+    """Waits until the log has what was said last."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):  # the ends of its pipe
+        os.dup2(nothing, descriptor)
+    log.finish(_LAST_SECONDS)
+
+
 def _leave_terminal(log: ServiceLog) -> None:
     """Sends what this process still says to its log."""
     said = log.pipe()
@@ -68,5 +79,6 @@ def _leave_terminal(log: ServiceLog) -> None:
         os.dup2(descriptor, place)
     os.close(nothing)
     os.close(said)
+    leaving.at_last(partial(_end_log, log))
     for console in (output.stdout, output.stderr):  # which know the colours of the terminal
         console.cache_clear()

@@ -10,8 +10,9 @@ from tests.support.wheels import ROOT
 
 HELD = """
 import atexit, sys, threading, time
-from blindsight.runtime.leaving import leave
+from blindsight.runtime.leaving import at_last, leave
 
+at_last(lambda: print("last", flush=True))
 threading.Thread(target=time.sleep, args=(600,)).start()  # which an interpreter waits for at its end
 atexit.register(time.sleep, 600)
 sys.stdout.write("answer " * 2000)
@@ -24,7 +25,7 @@ def test_a_process_says_all_and_ends_at_once():
     done = subprocess.run(
         [sys.executable, "-c", HELD], capture_output=True, text=True, timeout=60, check=False
     )
-    assert (done.returncode, done.stdout, done.stderr) == (3, "answer " * 2000, "note")
+    assert (done.returncode, done.stdout, done.stderr) == (3, "answer " * 2000 + "last\n", "note")
 
 
 @pytest.mark.parametrize("closed", ["sys.stdout.close()", "sys.stdout = None", "sys.stderr = None"])
