@@ -312,15 +312,18 @@ def test_the_longest_vectors_are_stored_found_and_verified(vault, parameter_set)
         ),
         (lambda one: one.search_vectors(np.eye(3), k="a"), "k is of type str, want a whole number"),
         (lambda one: one.search_vectors(np.eye(3), threshold="x"), "threshold is of type str, want a number"),
-        (lambda one: one.ingest_vectors(np.eye(3), ids=[1, 2, 3]), "id 0 is of type int, want text"),
+        (
+            lambda one: one.ingest_vectors(np.eye(3), ids=[1, True, 3]),
+            "id 1 is of type bool, want a text or a whole number",
+        ),
         (
             lambda one: one.ingest_vectors(np.eye(3), ids=["a", "\ud800", "c"]),
             "id 1 is no UTF-8 text from character 0 on",
         ),
-        (lambda one: one.delete([1]), "id is of type int, want text"),
-        (lambda one: one.get(5), "id is of type int, want text"),
+        (lambda one: one.delete([1.5]), "id is of type float, want a text or a whole number"),
+        (lambda one: one.get(5.0), "id is of type float, want a text or a whole number"),
         (lambda one: one.planes("\udcff"), "id is no UTF-8 text from character 0 on"),
-        (lambda one: one.verify(3, [1, 0, 0]), "id is of type int, want text"),
+        (lambda one: one.verify(True, [1, 0, 0]), "id is of type bool, want a text or a whole number"),
     ],
 )
 def test_what_is_of_another_type_is_one_clear_line(vault, call, said):

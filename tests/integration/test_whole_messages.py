@@ -218,7 +218,7 @@ def test_a_photo_that_is_rejected_is_an_error_and_one_that_is_kept_all_the_same_
         return stub.IngestImage(request, timeout=60)
 
     assert "no search will find it" in ingest(small_photo(5)[:200]).remark
-    assert ingest(small_photo(6), "faces", vector=[1, 0, 0, 0]).outcome == pb.OUTCOME_STORED
+    assert ingest(small_photo(6), "faces", vectors=[{"values": [1, 0, 0, 0]}]).outcome == pb.OUTCOME_STORED
     refused = {
         "no file": (lambda: ingest(b""), "InvalidImage"),
         "a long id": (lambda: ingest(small_photo(7), id="x" * 513), "InvalidArgument"),

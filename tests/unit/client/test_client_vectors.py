@@ -106,7 +106,7 @@ def test_a_mapped_file_is_not_read_at_once(tmp_path):
     [
         (["a"], "1 ids for 3 rows"),
         (["a", "b", "a"], "id 2 is the same as id 0"),
-        (["a", "", "c"], "id 1 is empty"),
+        (["a", "", "c"], "id 1 of 0 bytes"),
         (["a", "b", "c" * 513], "id 2 of 513 bytes, want 1 to 512"),
     ],
 )
