@@ -334,7 +334,8 @@ def test_a_report_shows_what_is_like_an_item_with_its_picture(blind, filled, tmp
 
 
 def test_a_report_of_vectors_says_which_vector_of_a_photo_was_found(made, blind, folder, tmp_path):
-    people = made("people", embedder="external", dimension=2)
+    people = "people"
+    made(people, embedder="external", dimension=2)
     about = {
         "path": str(folder / "coffee.jpg"),
         "vectors": [{"values": [1, 0]}, {"values": [0, 1], "name": "Ann"}],
