@@ -34,6 +34,7 @@ Scheme = Annotated[
     typer.Option(
         metavar="SCHEME",
         help="ckks (approximate, fastest), bfv (exact), or paillier (shows queries to the server).",
+        autocompletion=completion.among("ckks", "bfv", "paillier"),
     ),
 ]
 ParameterSet = Annotated[
@@ -41,7 +42,11 @@ ParameterSet = Annotated[
 ]
 Embedder = Annotated[
     str,
-    typer.Option(metavar="NAME", help="What photos are found by: descriptor, pixels, sift, or none."),
+    typer.Option(
+        metavar="NAME",
+        help="What photos are found by: descriptor, pixels, sift, external (your vectors), or none.",
+        autocompletion=completion.among("descriptor", "pixels", "sift", "external", "none"),
+    ),
 ]
 Dimension = Annotated[
     int | None,

@@ -60,6 +60,11 @@ def prepare() -> None:
         completion_init()
 
 
+def among(*values: str) -> Callable[[str], list[str]]:
+    """Returns what completes one of these words."""
+    return lambda incomplete: [one for one in values if one.startswith(incomplete)]
+
+
 def collections(context: typer.Context, incomplete: str) -> list[str]:
     """Returns names and aliases of collections that begin so; none if no keyholder answers at once."""
     return _called(context, incomplete, lambda one: (one.name, *one.aliases))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from blindsight.cli import files, metadata, options, output, pixels
+from blindsight.cli import completion, files, metadata, options, output, pixels
 from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json, Name, Where
 from blindsight.errors import InvalidArgument
 from blindsight.runtime.printable import rfc3339
@@ -30,7 +30,13 @@ After = Annotated[
     ),
 ]
 ByOrder = Annotated[
-    str, typer.Option("--order", metavar="added|id", help="By the time at which they came, or by id.")
+    str,
+    typer.Option(
+        "--order",
+        metavar="added|id",
+        help="By the time at which they came, or by id.",
+        autocompletion=completion.among("added", "id"),
+    ),
 ]
 Reverse = Annotated[bool, typer.Option("--reverse", help="The last ones first.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="Of the item.", show_default=False)]

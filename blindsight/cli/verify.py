@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from blindsight.cli import arrays, options, output
+from blindsight.cli import arrays, completion, options, output
 from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json
 from blindsight.errors import InvalidArgument
 
@@ -53,7 +53,10 @@ Threshold = Annotated[
 Scheme = Annotated[
     str | None,
     typer.Option(
-        metavar="SCHEME", help="ckks (default) or bfv (exact on rounded values).", show_default=False
+        metavar="SCHEME",
+        help="ckks (default) or bfv (exact on rounded values).",
+        show_default=False,
+        autocompletion=completion.among("ckks", "bfv"),
     ),
 ]
 ParameterSet = Annotated[
@@ -61,7 +64,12 @@ ParameterSet = Annotated[
 ]
 Embedder = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Of photos: descriptor (default) or pixels.", show_default=False),
+    typer.Option(
+        metavar="NAME",
+        help="Of photos: descriptor (default) or pixels.",
+        show_default=False,
+        autocompletion=completion.among("descriptor", "pixels"),
+    ),
 ]
 
 

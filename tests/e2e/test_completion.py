@@ -29,3 +29,22 @@ def test_a_shell_without_a_script_is_one_line():
     assert done.returncode == 2
     assert "'tcsh' is not one of 'bash', 'zsh', 'fish'" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("items", "list", "x", "--order", ""), ["added", "id"]),
+        (("collection", "create", "x", "--embedder", "d"), ["descriptor"]),
+        (("collection", "create", "x", "--scheme", ""), ["ckks", "bfv", "paillier"]),
+        (("collection", "create", "x", "--metric", "c"), ["cosine"]),
+    ],
+    ids=lambda one: " ".join(one) if isinstance(one, tuple) else "",
+)
+def test_the_tab_key_completes_values_of_options(words, offered):
+    asked = {
+        "_BLINDSIGHT_COMPLETE": "complete_bash",
+        "COMP_WORDS": " ".join(("blindsight", *words)),
+        "COMP_CWORD": str(len(words)),
+    }
+    assert run(**asked).stdout.split() == offered
