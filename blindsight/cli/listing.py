@@ -12,7 +12,7 @@ import typer
 from blindsight.cli import completion, files, metadata, options, output, pixels
 from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json, Name, Where
 from blindsight.errors import InvalidArgument
-from blindsight.runtime.printable import rfc3339
+from blindsight.runtime.printable import printable, rfc3339
 
 if TYPE_CHECKING:
     from blindsight.client import Item
@@ -204,7 +204,7 @@ def label(vector: VectorLabel) -> str:
     """Returns which vector of an item it is, for people: its name, or its number, and its box."""
     box = vector.box
     where = f" at {box.left:g}, {box.top:g}, {box.width:g} x {box.height:g}" if box is not None else ""
-    return (vector.name or f"vector {vector.index}") + where
+    return (printable(vector.name) or f"vector {vector.index}") + where
 
 
 def _order(order: str) -> Any:

@@ -233,7 +233,11 @@ class Writer:
         )
         for attempt in range(1, CONFLICT_ATTEMPTS + 1):
             slots = collection.slots
-            stop, placements = batching.fitting(collection, slots, of_item, done)
+            stop = len(items)
+            if replaces:  # what goes may have many more rows than what comes
+                handles = [item.handle for item in items[done:]]
+                stop = done + batching.at_most(slots, handles, DELETE_ROWS)[1]
+            stop, placements = batching.fitting(collection, slots, of_item[:stop], done)
             chosen = batching.with_parts(collection, items[done:stop])
             if len(chosen) == stop - done:
                 blocks = await self._blocks(collection, placements, rows, of_item[done].start, ahead)
