@@ -179,6 +179,7 @@ class Certificate(TypedDict):
         issued: from when it is valid.
         expires: until when.
         folder: where it was written.
+        revoked: whether it was taken back.
     """
 
     role: str
@@ -187,6 +188,7 @@ class Certificate(TypedDict):
     issued: datetime
     expires: datetime
     folder: str
+    revoked: bool
 
 
 class Certificates(TypedDict):
@@ -203,6 +205,16 @@ class Renewed(TypedDict):
     """
 
     renewed: list[Certificate]
+
+
+class Revoked(TypedDict):
+    """Certificates that services refuse from now on.
+
+    Attributes:
+        revoked: also those that were revoked before; none that has expired.
+    """
+
+    revoked: list[Certificate]
 
 
 class KeySet(TypedDict):
@@ -774,6 +786,7 @@ ANSWERS: dict[str, Any] = {
     "certificates issue": Certificate,
     "certificates list": Certificates,
     "certificates renew": Renewed,
+    "certificates revoke": Revoked,
     "collection create": CollectionInfo,
     "collection list": Collections,
     "collection describe": CollectionInfo,

@@ -36,6 +36,7 @@ EXAMPLES: dict[str, Sequence[str]] = {
     ),
     "certificates list": ("blindsight certificates list --authority authority",),
     "certificates renew": ("blindsight certificates renew of-storage --authority authority",),
+    "certificates revoke": ("blindsight certificates revoke of-storage --authority authority",),
     "collection create": (
         "blindsight collection create holiday",
         "blindsight collection create faces --embedder none --dimension 128",

@@ -13,6 +13,7 @@ from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import grpc
 
+from blindsight.client.channels import Channels
 from blindsight.errors import DataLoss, InvalidArgument
 from blindsight.rpc.keyholder.v1.imaging_pb2_grpc import ImagingServiceStub
 from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
@@ -28,6 +29,8 @@ _LOG = logging.getLogger("blindsight.client")
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 Result = TypeVar("Result")
+# Takes, of a channel, what begins a call.
+Method = Callable[[grpc.Channel], Callable[..., Any]]
 
 
 @contextmanager
@@ -139,27 +142,31 @@ class _Named(
 
 
 class _Gate:
-    """Begins calls on a channel until it is closed: grpc crashes where a call begins on a closed one."""
+    """Begins calls until it is closed: grpc crashes where a call begins on a closed channel."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: Channels) -> None:
+        self._channels = channels
         self._lock = threading.Lock()
         self.closed = False
 
-    def begin(self, method: Callable[..., Any], request: Any, **options: Any) -> Any:
-        """Returns a call that has begun.
+    def begin(self, method: Method, request: Any, **options: Any) -> Any:
+        """Returns a call that has begun, by the method that the newest channel has for it.
 
         Raises:
             InvalidArgument: if the channel is closed.
+            CertificateError: if the certificate that it shows has expired, or was revoked.
         """
         with self._lock:  # a close in another thread waits for it, and then cancels it
             if self.closed:
                 raise closed()
-            return method(request, **options)
+            intercepted = grpc.intercept_channel(self._channels.current, _Named())
+            return method(intercepted)(request, **options)
 
     def close(self) -> None:
-        """Lets no call begin any more."""
+        """Lets no call begin any more, and cancels those that run."""
         with self._lock:
             self.closed = True
+        self._channels.close()
 
 
 def closed() -> InvalidArgument:
@@ -170,31 +177,30 @@ def closed() -> InvalidArgument:
 class _Cancellable:
     """A channel on which a call with one answer is among the caller's `Calls`, as streams are."""
 
-    def __init__(self, channel: grpc.Channel, gate: _Gate) -> None:
-        self._channel = channel
+    def __init__(self, gate: _Gate) -> None:
         self._gate = gate
 
     def unary_unary(self, *arguments: Any, **named: Any) -> Callable[..., Any]:
-        return partial(_answer, self._gate, self._channel.unary_unary(*arguments, **named))
+        return partial(_answer, self._gate, lambda channel: channel.unary_unary(*arguments, **named).future)
 
     def stream_unary(self, *arguments: Any, **named: Any) -> Callable[..., Any]:
-        return partial(_answer, self._gate, self._channel.stream_unary(*arguments, **named))
+        return partial(_answer, self._gate, lambda channel: channel.stream_unary(*arguments, **named).future)
 
     def unary_stream(self, *arguments: Any, **named: Any) -> Callable[..., Any]:
-        return partial(self._gate.begin, self._channel.unary_stream(*arguments, **named))
+        return partial(self._gate.begin, lambda channel: channel.unary_stream(*arguments, **named))
 
     def stream_stream(self, *arguments: Any, **named: Any) -> Callable[..., Any]:
-        return partial(self._gate.begin, self._channel.stream_stream(*arguments, **named))
+        return partial(self._gate.begin, lambda channel: channel.stream_stream(*arguments, **named))
 
 
-def _answer(gate: _Gate, method: Any, request: Any, **options: Any) -> Any:
+def _answer(gate: _Gate, method: Method, request: Any, **options: Any) -> Any:
     """Returns the answer of a call, which is cancelled if the wait for it ends before.
 
     Raises:
         InvalidArgument: if the channel is closed.
         grpc.RpcError: if the call fails.
     """
-    call = gate.begin(method.future, request, **options)
+    call = gate.begin(method, request, **options)
     try:
         with _current.get().having(call):
             return call.result()
@@ -208,16 +214,14 @@ class Connection:
     """A connection to a keyholder, with the stubs of its rpcs.
 
     Args:
-        channel: channel to the keyholder; `close` closes it.
+        channels: to the keyholder; `close` closes them.
         retry_seconds: how long the keyholder may be away before a call fails.
     """
 
-    def __init__(self, channel: grpc.Channel, retry_seconds: float) -> None:
-        self._channel = channel
-        self._gate = _Gate()
+    def __init__(self, channels: Channels, retry_seconds: float) -> None:
+        self._gate = _Gate(channels)
         # Stubs ask a channel for its four kinds of calls, and for nothing else.
-        intercepted = grpc.intercept_channel(channel, _Named())
-        named = cast("grpc.Channel", _Cancellable(intercepted, self._gate))
+        named = cast("grpc.Channel", _Cancellable(self._gate))
         self.keyholder = KeyholderServiceStub(named)
         self.imports = ImportServiceStub(named)
         self.imaging = ImagingServiceStub(named)
@@ -259,7 +263,6 @@ class Connection:
     def close(self) -> None:
         """Closes the connection; running calls are cancelled, and later ones raise InvalidArgument."""
         self._gate.close()
-        self._channel.close()
 
 
 @contextmanager

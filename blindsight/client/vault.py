@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 import blindsight
 from blindsight.client.arguments import checked, text
 from blindsight.client.calls import Connection
+from blindsight.client.channels import Channels
 from blindsight.client.collection import UNARY_SECONDS, Collection
 from blindsight.errors import InvalidArgument, Unavailable
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
@@ -26,10 +27,8 @@ from blindsight.runtime.channels import (
     KEEPALIVE_SECONDS,
     LEAST_KEEPALIVE_SECONDS,
     MOST_KEEPALIVE_SECONDS,
-    Options,
     client_options,
 )
-from blindsight.runtime.roles import Role
 from blindsight.runtime.transfer import MAX_ANSWER_BYTES
 from blindsight.wire.collections import CollectionInfo, CollectionRequest, Metric, Rollback, VaultStatus
 
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
     )
     from blindsight.client.imports import AwayCallback, Import
     from blindsight.client.verifying import VerifyInput
+    from blindsight.runtime.tls import Certificates
     from blindsight.wire.common import ImageMode
     from blindsight.wire.imaging import Border, DifferenceMode
     from blindsight.wire.imports import ImportInfo
@@ -73,7 +73,7 @@ def connect(
     Args:
         address: HOST:PORT; None: the variable BLINDSIGHT_ADDRESS, else 127.0.0.1:7420.
         tls: folder of an owner's certificate (`ca.crt`, `tls.crt`, `tls.key`), by which the connection is
-            encrypted; None: the variable BLINDSIGHT_TLS, else it is not.  It is read now and not again.
+            encrypted; None: the variable BLINDSIGHT_TLS, else it is not.  Later calls show what renewed it.
         timeout_seconds: how long the keyholder may take to answer this check.
         keepalive_seconds: how long a connection may be silent, pings included, before it counts as lost and
             its calls raise Unavailable.  Long calls are not affected: the keyholder answers pings meanwhile.
@@ -96,22 +96,21 @@ def connect(
         )
     folder = tls or os.environ.get(TLS_VARIABLE)
     options = client_options(keepalive_seconds, MAX_ANSWER_BYTES)
-    channel = _channel(target, Path(folder) if folder else None, options)
+    channels = Channels(target, _certificates(folder), options)
     try:
-        _wait_until_ready(channel, target, timeout_seconds, (retry_seconds, wait_seconds), away)
+        _wait_until_ready(channels, target, timeout_seconds, (retry_seconds, wait_seconds), away)
     except BaseException:
-        channel.close()
+        channels.close()
         raise
-    return Vault(Connection(channel, retry_seconds), target)
+    return Vault(Connection(channels, retry_seconds), target)
 
 
-def _channel(address: str, folder: Path | None, options: Options) -> grpc.Channel:
-    if folder is None:
-        return grpc.insecure_channel(address, options)
-    from blindsight.runtime.tls import Certificates, channel_credentials, channel_options
+def _certificates(folder: str | Path | None) -> Certificates | None:
+    if not folder:
+        return None
+    from blindsight.runtime.tls import Certificates
 
-    credentials = channel_credentials(Certificates(folder).current)
-    return grpc.secure_channel(address, credentials, [*options, *channel_options(Role.KEYHOLDER)])
+    return Certificates(Path(folder))
 
 
 @checked
@@ -535,7 +534,7 @@ def _check_address(address: str) -> None:
 
 
 def _wait_until_ready(
-    channel: grpc.Channel,
+    channels: Channels,
     address: str,
     timeout_seconds: float,
     patience_seconds: tuple[float, float],
@@ -546,7 +545,7 @@ def _wait_until_ready(
     waiting = {True: Backoff(max(starting, absent)), False: Backoff(absent)}
     while True:
         try:
-            _check_health(channel, address, timeout_seconds)
+            _check_health(channels.current, address, timeout_seconds)
         except Unavailable as error:
             there = error.metadata.get("state") == _NOT_READY
             pause = waiting[there].pause_in_time()

@@ -10,6 +10,7 @@ import grpc.aio
 from blindsight.errors import PermissionDenied
 from blindsight.runtime.policy import callers
 from blindsight.runtime.roles import Role, role_of
+from blindsight.runtime.tls import Identity, serial_of
 
 _TLS = "TLSv1.3"
 
@@ -18,12 +19,12 @@ class Access:
     """The access of callers to a service.
 
     Args:
-        vault: returns the vault that certificates must be of.
+        own: returns the certificate of the service: callers must be of its vault, and not revoked.
         plaintext: as whom those count who come by an address without TLS, which is on loopback; None: nobody.
     """
 
-    def __init__(self, vault: Callable[[], str], plaintext: Role | None = None) -> None:
-        self._vault = vault
+    def __init__(self, own: Callable[[], Identity], plaintext: Role | None = None) -> None:
+        self._own = own
         self._plaintext = plaintext
 
     def require(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> None:
@@ -40,7 +41,10 @@ class Access:
         if _one(shown, "transport_security_type") == "insecure":
             return self._plaintext
         named = role_of(_one(shown, "peer_uri"))
-        if named is None or named[0] != self._vault() or _one(shown, "ssl_tls_version") != _TLS:
+        own = self._own()
+        if named is None or named[0] != own.vault or _one(shown, "ssl_tls_version") != _TLS:
+            return None
+        if serial_of(_one(shown, "x509_pem_cert")) in own.revoked:
             return None
         return named[1]
 

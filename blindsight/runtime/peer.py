@@ -94,7 +94,7 @@ class Peer(Generic[Stub]):
 
     def _renew(self) -> None:
         identity = self._identity()
-        if identity is not self._shown:
+        if identity != self._shown:
             self._retired.append(self._channel)
             self._open(identity)
 

@@ -12,12 +12,13 @@ _ID = re.compile(r"spiffe://([a-z0-9._-]+)/([a-z]+)")
 
 
 class Role(StrEnum):
-    """What may hold a certificate: the services, and an owner's client."""
+    """What may hold a certificate: the services, the broker of the queue, and an owner's client."""
 
     KEYHOLDER = "keyholder"
     WORKER = "worker"
     EVALUATOR = "evaluator"
     STORAGE = "storage"
+    QUEUE = "queue"
     OWNER = "owner"
 
 

@@ -149,4 +149,4 @@ class ServiceSettings(ProcessSettings):
     def access(self) -> Access | None:
         """Whether a caller may make a call; None without `tls`: everybody may."""
         own = self.certificates
-        return Access(lambda: own.current.vault) if own is not None else None
+        return Access(lambda: own.current) if own is not None else None

@@ -2,7 +2,8 @@
 
 A folder has them: `ca.crt` (the authority's certificate), `tls.crt` and `tls.key`, as in a Secret that
 cert-manager fills.  A server knows its caller by the URI in its certificate; a caller asks a server, at
-whatever address it is, for the DNS name of its role.  Renewed files are taken without a restart.
+whatever address it is, for the DNS name of its role.  Beside them may be a list of revoked certificates,
+`revoked.txt`.  Renewed files are taken without a restart.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from blindsight.runtime.channels import Options
 from blindsight.runtime.roles import RENEW_DAYS, Role, role_of
 
 AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE = "ca.crt", "tls.crt", "tls.key"
+REVOKED_FILE = "revoked.txt"
 _FILES = (AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE)
 # A container's group may read its key: that is how a Secret of Kubernetes is given to a process without root.
 _FOR_OTHERS = 0o007
@@ -41,6 +43,8 @@ class Identity:
         vault: the vault that it is of.
         role: the role in it.
         expires: its end, in seconds since 1970.
+        serial: its number.
+        revoked: numbers of certificates that its authority took back.
     """
 
     authority: bytes
@@ -49,6 +53,8 @@ class Identity:
     vault: str
     role: Role
     expires: float
+    serial: int
+    revoked: frozenset[int] = field(compare=False)  # whoever is, this identity is the same
 
     def __repr__(self) -> str:
         return f"Identity({self.vault!r}, {self.role.value!r})"
@@ -63,7 +69,7 @@ class Certificates:
 
     Raises:
         CertificateError: if a file is missing, others may read the key, it is not the certificate's, or the
-            certificate is expired, of another authority than `ca.crt`, or of no role.
+            certificate is expired, revoked, of another authority than `ca.crt`, or of no role.
     """
 
     def __init__(self, folder: Path, failed: Callable[[CertificateError], None] = lambda _: None) -> None:
@@ -72,6 +78,7 @@ class Certificates:
         self._lock = threading.Lock()  # gRPC asks in threads of its own
         self._state = _state(folder)
         self._current = _read(folder)
+        self._require_not_revoked(self._current)
 
     @property
     def current(self) -> Identity:
@@ -91,12 +98,17 @@ class Certificates:
         """Returns the newest certificate.
 
         Raises:
-            CertificateError: if it has expired.
+            CertificateError: if it has expired, or was revoked.
         """
         current = self.current
+        self._require_not_revoked(current)
         if current.expires <= time.time():
             raise CertificateError(f"{self._folder / CERTIFICATE_FILE} {_expired(current.expires)}")
         return current
+
+    def _require_not_revoked(self, identity: Identity) -> None:
+        if identity.serial in identity.revoked:
+            raise CertificateError(f"{self._folder / CERTIFICATE_FILE} is in {REVOKED_FILE} beside it")
 
     def server_credentials(self) -> grpc.ServerCredentials:
         """Returns credentials of a server that wants a certificate of every caller."""
@@ -105,7 +117,7 @@ class Certificates:
         def changed() -> Any:
             nonlocal shown
             current = self.current
-            if current is shown:
+            if current == shown:
                 return None
             shown = current
             return _configuration(current)
@@ -150,8 +162,8 @@ def _configuration(identity: Identity) -> Any:
 def _state(folder: Path) -> State:
     """Returns what changes whenever a file does."""
     found = []
-    for name in _FILES:
-        with suppress(OSError):  # one that is missing is told of when it is read
+    for name in (*_FILES, REVOKED_FILE):
+        with suppress(OSError):  # one that is missing, and must not be, is told of when it is read
             of = (folder / name).stat()
             found.append((of.st_mtime_ns, of.st_ino, of.st_size))
     return tuple(found)
@@ -165,6 +177,7 @@ def _read(folder: Path) -> Identity:
             raise CertificateError(f"{key} has mode {mode:04o}, want 0600: anybody may read it")
         pem = (authority.read_bytes(), certificate.read_bytes(), key.read_bytes())
         shown = _verified(folder)
+        revoked = _revoked(folder / REVOKED_FILE)
     except OSError as error:
         raise CertificateError(f"cannot read {error.filename}: {error.strerror}") from error
     uris = [value for kind, value in shown.get("subjectAltName", ()) if kind == "URI"]
@@ -172,7 +185,41 @@ def _read(folder: Path) -> Identity:
     if named is None:
         raise CertificateError(f"{certificate} names no role, want one URI spiffe://VAULT/ROLE")
     vault, role = named
-    return Identity(*pem, vault, role, ssl.cert_time_to_seconds(shown["notAfter"]))
+    expires, serial = ssl.cert_time_to_seconds(shown["notAfter"]), int(shown["serialNumber"], 16)
+    return Identity(*pem, vault, role, expires, serial, revoked)
+
+
+def _revoked(path: Path) -> frozenset[int]:
+    """Returns the numbers in a list of revoked certificates: one a line, in hex; none if there is no list."""
+    try:
+        lines = path.read_text().splitlines()
+        return frozenset(int(line, 16) for line in lines if line and not line.startswith("#"))
+    except FileNotFoundError:
+        return frozenset()
+    except ValueError:
+        raise CertificateError(f"{path} is no list of serial numbers in hex, one a line") from None
+
+
+def serial_of(certificate: str) -> int:
+    """Returns the number of a certificate in PEM that OpenSSL has accepted.
+
+    Its DER begins with the headers of two sequences, the version, and the number (RFC 5280, 4.1).
+    """
+    der = ssl.PEM_cert_to_DER_cert(certificate)
+    to_be_signed, _ = _content(der, 0)
+    version, _ = _content(der, to_be_signed)
+    _, after = _content(der, version)
+    begin, end = _content(der, after)
+    return int.from_bytes(der[begin:end], "big")
+
+
+def _content(der: bytes, at: int) -> tuple[int, int]:
+    """Returns where the content of the value at an offset begins and ends."""
+    length, begin = der[at + 1], at + 2
+    if length & 0x80:
+        begin += length & 0x7F
+        length = int.from_bytes(der[at + 2 : begin], "big")
+    return begin, begin + length
 
 
 def _verified(folder: Path) -> dict[str, Any]:

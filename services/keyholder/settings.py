@@ -69,7 +69,7 @@ class KeyholderSettings(ServiceSettings, QueueSettings):
     def access(self) -> Access | None:
         """Whether a caller may make a call; without a certificate it is the owner, who is on this machine."""
         own = self.certificates
-        return Access(lambda: own.current.vault, plaintext=Role.OWNER) if own is not None else None
+        return Access(lambda: own.current, plaintext=Role.OWNER) if own is not None else None
 
     @property
     def key_file(self) -> Path:

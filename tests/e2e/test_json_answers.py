@@ -89,6 +89,8 @@ def test_the_answer_of_every_command_is_as_the_schema_says(up, folder, tmp_path)
     issued = blind("certificates", "issue", "storage", tmp_path / "of-storage", "--host", "::1", *own)
     assert blind("certificates", "list", *own) == {"certificates": [issued]}
     assert blind("certificates", "renew", tmp_path / "of-storage", *own) == {"renewed": []}
+    revoked = {"revoked": [{**issued, "revoked": True}]}
+    assert blind("certificates", "revoke", issued["serial"], *own) == revoked
     blind("down", "--data", tmp_path)
     blind("backup", tmp_path / "backup", "--data", up.data)
     blind("restore", tmp_path / "backup", "--data", tmp_path / "restored")

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 import pytest
 from support.bulk import BulkServices
-from support.certificates import Issuer
+from support.certificates import Issuer, wait_for
 from support.photos import small_photo
 from support.ports import free_ports
 from support.services import failed_start
 
 import blindsight
-from blindsight.errors import Unavailable
+from blindsight.errors import CertificateError, Unavailable
 from blindsight.rpc.evaluator.v1 import evaluator_pb2
 from blindsight.rpc.keyholder.v1 import imaging_pb2, imports_pb2, keyholder_pb2, workers_pb2
 from blindsight.rpc.storage.v1 import storage_pb2
@@ -140,6 +142,53 @@ def test_a_role_is_refused_what_it_may_not_call_and_nothing_else(
             ended = outcome(channel, method)
             assert ended[0] is not NO_CONNECTION, method
             assert (ended == REFUSED) == (role not in allowed), (method, ended)
+
+
+@pytest.mark.parametrize("server", CONTRACTS)
+@pytest.mark.parametrize("role", Role)
+def test_who_is_revoked_may_call_nothing_from_then_on(world: World, server: Role, role: Role) -> None:
+    folder = world.issuer.folder / f"revoked-{server}-{role}"
+    stolen = world.issuer.authority.issue(role, folder, [], 1)
+    with world.channel(server, folder) as channel:
+        for method in METHODS[server]:
+            assert (outcome(channel, method) == REFUSED) == (role not in callers(method)), method
+        world.issuer.authority.revoke(stolen.serial)
+        for method in METHODS[server]:
+            assert outcome(channel, method) == REFUSED, method
+    with world.channel(server, folder) as channel:
+        for method in METHODS[server]:
+            assert outcome(channel, method) == REFUSED, method
+
+
+def test_the_sdk_goes_on_when_its_certificate_was_renewed_and_the_old_one_has_ended(
+    world: World, tmp_path: Path
+) -> None:
+    own = tmp_path / "owner"
+    end = world.issuer.brief(Role.OWNER, own, 4)
+    renewed = threading.Event()
+
+    def photos() -> Iterator[tuple[str, bytes]]:
+        yield "three.png", small_photo(3)
+        renewed.wait(60)
+        wait_for(end)
+        yield "four.png", small_photo(4)
+
+    with (
+        ThreadPoolExecutor() as pool,
+        blindsight.connect(world.address(Role.KEYHOLDER), tls=own) as vault,
+    ):
+        later = vault.create_collection("later", embedder="pixels", dimension=64)
+        running = pool.submit(later.ingest, photos())
+        world.issuer.authority.renew(own, 1, within=30)
+        renewed.set()
+        assert running.result(60).stored == 2
+        assert later.describe().items == 2
+        vault.delete_collection("later")
+        end = world.issuer.brief(Role.OWNER, own, 3)
+        assert len(vault.collections()) == 1
+        wait_for(end)
+        with pytest.raises(CertificateError, match=r"expired .*; `blindsight certificates renew`"):
+            vault.collections()
 
 
 def test_nothing_came_of_all_these_calls(world: World) -> None:

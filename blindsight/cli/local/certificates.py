@@ -27,7 +27,8 @@ AuthorityFolder = Annotated[Path, _AUTHORITY]
 Days = Annotated[float, typer.Option("--days", metavar="N", help="For how long, at most 825.")]
 
 app = typer.Typer(
-    help="The certificates by which services know each other: make, list, renew.", no_args_is_help=True
+    help="The certificates by which services know each other: make, list, renew, revoke.",
+    no_args_is_help=True,
 )
 
 
@@ -92,7 +93,7 @@ def issue(
 
 @app.command("list")
 def list_(authority: AuthorityFolder, as_json: Json = False) -> None:
-    """List what was issued: for whom, until when, and where it was written."""
+    """List what was issued: for whom, until when, where it was written, and whether it was revoked."""
     from blindsight.trusted.identity import Authority
 
     found = Authority.open(authority).issued()
@@ -121,7 +122,7 @@ def renew(
     days: Days = DAYS,
     as_json: Json = False,
 ) -> None:
-    """Renew certificates, with new keys, that end soon; others stay as they are.
+    """Renew certificates, with new keys, that end soon or are revoked; others stay as they are.
 
     What runs with them takes the new ones by itself. Have it run once a day.
     """
@@ -135,9 +136,39 @@ def renew(
     for one in renewed:
         output.answer(f"{one.folder}: {one.role}, until {output.moment(one.expires)}")
     if not renewed:
-        output.answer(f"Nothing to renew: none ends within {within:g} days.")
+        output.answer(f"Nothing to renew: none is revoked or ends within {within:g} days.")
+
+
+@app.command("revoke")
+def revoke(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="A serial number, the folder of a certificate, or a role: all of it.",
+            show_default=False,
+        ),
+    ],
+    authority: AuthorityFolder,
+    as_json: Json = False,
+) -> None:
+    """Take certificates back: services refuse who shows them, at once and without a restart.
+
+    Services on other machines do so once they have the authority's revoked.txt beside their ca.crt. Whose
+    certificate was lost gets a new one, with a new key, from renew.
+    """
+    from blindsight.runtime.tls import REVOKED_FILE
+    from blindsight.trusted.identity import Authority
+
+    revoked = Authority.open(authority).revoke(name)
+    if as_json:
+        output.document({"revoked": [asdict(one) for one in revoked]})
+        return
+    for one in revoked:
+        output.answer(f"revoked {one.serial}: {one.role}, {one.folder}")
+    output.answer(f"Services on other machines need {authority / REVOKED_FILE} beside their ca.crt.")
 
 
 def _until(one: Issued) -> str:
-    ended = " (expired)" if one.expires <= datetime.now(UTC) else ""
+    ended = " (expired)" if one.expires <= datetime.now(UTC) else " (revoked)" if one.revoked else ""
     return f"{output.moment(one.expires)}{ended}"

@@ -13,7 +13,7 @@ import re
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
@@ -24,10 +24,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from blindsight.errors import AlreadyExists, CertificateError, InvalidArgument
+from blindsight.errors import AlreadyExists, CertificateError, InvalidArgument, NotFound
 from blindsight.runtime.folder_lock import LOCK_NAME, locked
 from blindsight.runtime.roles import Role, spiffe_id
-from blindsight.runtime.tls import AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE
+from blindsight.runtime.tls import AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE, REVOKED_FILE
 from blindsight.trusted.identity import files
 from blindsight.trusted.keyring.shield import raise_shield
 
@@ -35,13 +35,14 @@ MOST_DAYS = 825
 _AUTHORITY_DAYS = 3650
 AUTHORITY_KEY_FILE = "ca.key"
 _ISSUED_FILE = "issued.jsonl"
+_REVOKED_TITLE = "# Serial numbers of revoked certificates, one a line."
 # Clocks of two machines differ.
 _CLOCK = timedelta(minutes=5)
 _VAULT = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
 _MOST_HOST_CHARACTERS = 253
 # They serve, and call others or are asked for their health with their own certificate.
-_SERVERS = frozenset({Role.KEYHOLDER, Role.EVALUATOR, Role.STORAGE})
+_SERVERS = frozenset({Role.KEYHOLDER, Role.EVALUATOR, Role.STORAGE, Role.QUEUE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class Issued:
         issued: from when it is valid.
         expires: until when.
         folder: where it was written.
+        revoked: whether it was taken back.
     """
 
     role: str
@@ -63,6 +65,7 @@ class Issued:
     issued: datetime
     expires: datetime
     folder: str
+    revoked: bool = False
 
 
 class Authority:
@@ -162,12 +165,12 @@ class Authority:
             raise InvalidArgument(f"{days:g} days, and the authority itself ends {self.expires:%Y-%m-%d}")
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = self._signed(role, names, key.public_key(), now - _CLOCK, expires)
-        serial = f"{certificate.serial_number:x}"
-        made = Issued(role.value, tuple(hosts), serial, now, expires, str(folder.resolve()))
+        made = Issued(role.value, tuple(hosts), _serial(certificate), now, expires, str(folder.resolve()))
         with _locked(self._folder):
             _make(folder)
             # What reads them takes the three together or waits: a key without its certificate is none yet.
             files.write_certificate(folder / AUTHORITY_FILE, self._certificate)
+            self._write_revoked(folder)
             files.write_key(folder / KEY_FILE, key)
             files.write_certificate(folder / CERTIFICATE_FILE, certificate)
             self._note(made)
@@ -179,7 +182,7 @@ class Authority:
         Args:
             folder: where they are.
             days: for how long the new one is.
-            within: renews only what ends within so many days.
+            within: renews only what ends within so many days, or is revoked.
 
         Returns:
             the new certificate, or None if the old one has more time left.
@@ -195,7 +198,8 @@ class Authority:
             raise CertificateError(
                 f"{folder / CERTIFICATE_FILE} is of another authority than the one in {self._folder}"
             ) from None
-        if old.not_valid_after_utc > datetime.now(UTC) + timedelta(days=within):
+        lasting = old.not_valid_after_utc > datetime.now(UTC) + timedelta(days=within)
+        if lasting and _serial(old) not in self._revoked():
             return None
         names = old.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         role = Role(names.get_values_for_type(x509.UniformResourceIdentifier)[0].rpartition("/")[2])
@@ -214,17 +218,77 @@ class Authority:
         path = self._folder / _ISSUED_FILE
         try:
             lines = path.read_text().splitlines() if path.exists() else []
-            return [_issued(json.loads(line)) for line in lines]
+            found = [_issued(json.loads(line)) for line in lines]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CertificateError(
                 f"{path} is damaged: it is a list of certificates, an object a line"
             ) from error
+        revoked = self._revoked()
+        return [replace(one, revoked=one.serial in revoked) for one in found]
+
+    def revoke(self, name: str) -> list[Issued]:
+        """Takes certificates back: services refuse who shows them, from the next call on.
+
+        The list of all that are revoked is written beside the authority's certificate wherever this authority
+        issued one on this machine.  What is elsewhere is given `revoked.txt` of the authority's folder.
+
+        Args:
+            name: a serial number, the folder that certificates were issued into, or a role: all of it.
+
+        Returns:
+            those that have not expired, also if they were revoked before.
+
+        Raises:
+            NotFound: if none is of that name.
+            CertificateError: if the list cannot be written somewhere; it is then written everywhere else.
+        """
+        with _locked(self._folder):
+            issued = self.issued()
+            named = (name.lower(), str(Path(name).resolve()))
+            found = [
+                replace(one, revoked=True)
+                for one in issued
+                if one.expires > datetime.now(UTC)
+                and (named[0] in (one.serial, one.role) or named[1] == one.folder)
+            ]
+            if not found:
+                raise NotFound(f"no certificate that is valid has the number, folder or role {name[:100]!r}")
+            numbers = self._revoked() | {one.serial for one in found}
+            files.write_list(self._folder / REVOKED_FILE, [_REVOKED_TITLE, *sorted(numbers)])
+            self._spread({Path(one.folder) for one in issued})
+        return found
+
+    def _spread(self, folders: set[Path]) -> None:
+        """Writes the list of revoked certificates into folders that have this authority's certificate."""
+        failures = []
+        for folder in sorted(folders):
+            try:
+                if files.read_certificate(folder / AUTHORITY_FILE) == self._certificate:
+                    self._write_revoked(folder)
+            except CertificateError as error:
+                if not isinstance(error.__cause__, FileNotFoundError):
+                    failures.append(error)
+        if failures:
+            raise failures[0]
+
+    def _revoked(self) -> set[str]:
+        path = self._folder / REVOKED_FILE
+        try:
+            lines = path.read_text().lower().splitlines() if path.exists() else []
+        except (OSError, ValueError) as error:
+            raise CertificateError(f"cannot read {path}") from error
+        return {line for line in lines if line and not line.startswith("#")}
+
+    def _write_revoked(self, folder: Path) -> None:
+        if numbers := self._revoked():
+            files.write_list(folder / REVOKED_FILE, [_REVOKED_TITLE, *sorted(numbers)])
 
     def _note(self, made: Issued) -> None:
         path = self._folder / _ISSUED_FILE
+        row = {name: value for name, value in asdict(made).items() if name != "revoked"}
         try:
             with path.open("a") as file:
-                file.write(json.dumps(asdict(made), default=datetime.isoformat) + "\n")
+                file.write(json.dumps(row, default=datetime.isoformat) + "\n")
         except OSError as error:
             raise CertificateError(f"cannot write {path}: {error.strerror}") from error
 
@@ -252,6 +316,10 @@ class Authority:
             )
             .sign(self._key, SHA256())
         )
+
+
+def _serial(certificate: x509.Certificate) -> str:
+    return f"{certificate.serial_number:x}"
 
 
 def _self_signed(vault: str, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
@@ -302,9 +370,9 @@ def _host(role: Role, host: str) -> x509.GeneralName:
 
 
 def _issued(row: dict[str, object]) -> Issued:
-    times = {name: datetime.fromisoformat(str(row[name])) for name in ("issued", "expires")}
+    begin, end = (datetime.fromisoformat(str(row[name])) for name in ("issued", "expires"))
     hosts = tuple(map(str, row["hosts"])) if isinstance(row["hosts"], list) else ()
-    return Issued(str(row["role"]), hosts, str(row["serial"]), folder=str(row["folder"]), **times)
+    return Issued(str(row["role"]), hosts, str(row["serial"]), begin, end, str(row["folder"]))
 
 
 @contextmanager

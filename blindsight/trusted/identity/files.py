@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -24,6 +25,11 @@ _FOR_OTHERS = 0o077
 def write_certificate(path: Path, certificate: x509.Certificate) -> None:
     """Writes a certificate in PEM, which anybody may read."""
     _write(path, certificate.public_bytes(Encoding.PEM), _PUBLIC)
+
+
+def write_list(path: Path, lines: Sequence[str]) -> None:
+    """Writes lines, which anybody may read."""
+    _write(path, "".join(f"{line}\n" for line in lines).encode(), _PUBLIC)
 
 
 def write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:

@@ -7,6 +7,7 @@ import socket
 import ssl
 import time
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import grpc
 import grpc.aio
@@ -19,7 +20,7 @@ from blindsight.runtime.access import Access
 from blindsight.runtime.peer import Connection, Peer
 from blindsight.runtime.roles import Role, role_of
 from blindsight.runtime.server import Listener, Server
-from blindsight.runtime.tls import Certificates
+from blindsight.runtime.tls import Certificates, serial_of
 
 METHOD = "/blindsight.storage.v1.StorageService/GetItems"
 
@@ -172,9 +173,10 @@ class Echo(grpc.GenericRpcHandler):
 async def serving(folder, *, vault="home", plaintext=None):
     """A storage with a certificate: its handler and address, and one without TLS for `plaintext`."""
     echo = Echo()
-    access = Access(lambda: vault, plaintext)
+    own = Certificates(folder)
+    access = Access(lambda: replace(own.current, vault=vault), plaintext)
     server = Server([], lambda made: made.add_generic_rpc_handlers([echo]), access=access)
-    listeners = [Listener("address", "127.0.0.1:0", Certificates(folder))]
+    listeners = [Listener("address", "127.0.0.1:0", own)]
     if plaintext is not None:
         listeners.append(Listener("plain", "127.0.0.1:0"))
     addresses = await server.start(listeners)
@@ -346,6 +348,51 @@ async def test_what_has_expired_is_refused_on_both_sides_until_it_is_renewed(iss
         for one in (ended, late):
             assert await ask(one) == [b"hello"]
             await one.close()
+
+
+async def test_who_is_revoked_is_refused_from_the_next_call_on_and_the_rest_is_not(issuer, tmp_path):
+    of_storage, thief = tmp_path / "storage", tmp_path / "thief"
+    issuer.authority.issue(Role.STORAGE, of_storage, [], 1)
+    made = issuer.authority.issue(Role.KEYHOLDER, thief, [], 1)
+    async with serving(of_storage) as (echo, address):
+        one, other = peer(address, thief), peer(address, issuer.of(Role.KEYHOLDER))
+        shutil.copytree(thief, tmp_path / "stolen")
+        stolen = peer(address, tmp_path / "stolen")
+        for connected in (one, other, stolen):
+            assert await ask(connected) == [b"hello"]
+        issuer.authority.revoke(made.serial)
+        with pytest.raises(PermissionDenied, match=r"^this caller may not make this call$"):
+            await ask(stolen)
+        with pytest.raises(CertificateError, match=r"tls.crt is in revoked.txt beside it"):
+            await ask(one)
+        assert await ask(other) == [b"hello"]
+        assert echo.calls == 4
+        issuer.authority.renew(thief, 1, within=0)
+        assert await ask(one) == [b"hello"]
+        for connected in (one, other, stolen):
+            await connected.close()
+
+
+def test_a_list_of_revoked_certificates_is_taken_as_it_is_written_and_no_other(tmp_path):
+    folder = Issuer(tmp_path).of(Role.STORAGE)
+    own = Certificates(folder)
+    assert own.current.revoked == frozenset()
+    (folder / "revoked.txt").write_text("# ours\n0aF3\n\n7\n")
+    assert own.current.revoked == {0xAF3, 7}
+    (folder / "revoked.txt").write_text("0aF3\nstorage\n")
+    assert own.current.revoked == {0xAF3, 7}
+    with pytest.raises(CertificateError, match=r"revoked.txt is no list of serial numbers in hex"):
+        Certificates(folder)
+    (folder / "revoked.txt").write_text(f"{own.current.serial:X}\n")
+    with pytest.raises(CertificateError, match=r"tls.crt is in revoked.txt beside it"):
+        Certificates(folder)
+
+
+def test_the_number_of_a_certificate_is_read_from_it(tmp_path):
+    issuer = Issuer(tmp_path, "a" * 63)
+    for count in range(40):  # the lengths in its DER differ
+        made = issuer.authority.issue(Role.WORKER, tmp_path / "one", [f"h{n}.lan" for n in range(count)], 1)
+        assert f"{serial_of((tmp_path / 'one' / 'tls.crt').read_text()):x}" == made.serial
 
 
 async def test_old_connections_are_closed_once_their_calls_have_long_ended(issuer, folder):

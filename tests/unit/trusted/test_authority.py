@@ -1,7 +1,9 @@
 """The authority: what it signs, for whom and until when, and what it refuses."""
 
 import json
+import shutil
 import stat
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,11 +11,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
-from blindsight.errors import AlreadyExists, CertificateError, InvalidArgument
+from blindsight.errors import AlreadyExists, CertificateError, InvalidArgument, NotFound
 from blindsight.runtime.roles import Role
 from blindsight.trusted.identity import Authority
 
-SERVERS = {Role.KEYHOLDER, Role.EVALUATOR, Role.STORAGE}
+SERVERS = {Role.KEYHOLDER, Role.EVALUATOR, Role.STORAGE, Role.QUEUE}
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +117,48 @@ def test_a_certificate_of_another_authority_is_not_renewed(authority, tmp_path):
     Authority.create(tmp_path / "other", "home").issue(Role.STORAGE, tmp_path / "one", [], 1)
     with pytest.raises(CertificateError, match="of another authority than the one in"):
         authority.renew(tmp_path / "one", 90, within=30)
+
+
+def test_a_number_a_folder_or_a_role_is_revoked_and_services_are_told(tmp_path):
+    authority = Authority.create(tmp_path / "authority", "home")
+    storage, gone, worker, other = (
+        authority.issue(role, tmp_path / name, [], 1)
+        for role, name in zip(
+            (Role.STORAGE, Role.STORAGE, Role.WORKER, Role.WORKER), ("s", "gone", "w", "other"), strict=True
+        )
+    )
+    shutil.rmtree(tmp_path / "gone")
+    again = authority.issue(Role.WORKER, tmp_path / "w", [], 1)
+    told = [tmp_path / name / "revoked.txt" for name in ("authority", "s", "w", "other")]
+
+    def numbers():
+        found = {path.read_text() for path in told}
+        assert len(found) == 1
+        return set(found.pop().splitlines()[1:])
+
+    assert not any(path.exists() for path in told)
+    with pytest.raises(NotFound, match="'evaluator'"):
+        authority.revoke("evaluator")
+    assert authority.revoke(storage.serial.upper()) == [replace(storage, revoked=True)]
+    assert numbers() == {storage.serial}
+    assert [one.serial for one in authority.revoke(str(tmp_path / "w"))] == [worker.serial, again.serial]
+    assert [one.serial for one in authority.revoke("worker")] == [worker.serial, other.serial, again.serial]
+    assert numbers() == {storage.serial, worker.serial, other.serial, again.serial}
+    assert [one.serial for one in authority.issued() if not one.revoked] == [gone.serial]
+    authority.issue(Role.EVALUATOR, tmp_path / "later", [], 1)
+    assert (tmp_path / "later" / "revoked.txt").read_text() == told[0].read_text()
+    assert authority.renew(tmp_path / "s", 1, within=0).serial != storage.serial
+    assert authority.renew(tmp_path / "s", 1, within=0) is None
+
+
+def test_a_list_that_cannot_be_written_somewhere_is_written_everywhere_else(tmp_path):
+    authority = Authority.create(tmp_path / "authority", "home")
+    for name in ("a", "b", "c"):
+        authority.issue(Role.WORKER, tmp_path / name, [], 1)
+    (tmp_path / "b" / "revoked.txt").mkdir()
+    with pytest.raises(CertificateError, match=r"cannot write .*/b/revoked.txt"):
+        authority.revoke("worker")
+    assert (tmp_path / "a" / "revoked.txt").read_text() == (tmp_path / "c" / "revoked.txt").read_text()
 
 
 def opened_again(folder, change):
