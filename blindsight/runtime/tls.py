@@ -108,7 +108,21 @@ class Certificates:
 
     def _require_not_revoked(self, identity: Identity) -> None:
         if identity.serial in identity.revoked:
-            raise CertificateError(f"{self._folder / CERTIFICATE_FILE} is in {REVOKED_FILE} beside it")
+            raise CertificateError(f"{self._folder / CERTIFICATE_FILE} is in {self._folder / REVOKED_FILE}")
+
+    def client_context(self) -> ssl.SSLContext:
+        """Returns what a client outside gRPC shows the newest certificate with, to those of its authority.
+
+        Raises:
+            CertificateError: if it has expired, or was revoked.
+            OSError: if its files change at this moment.
+        """
+        self.require_valid()
+        authority, certificate, key = (self._folder / name for name in _FILES)
+        context = ssl.create_default_context(cafile=authority)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.load_cert_chain(certificate, key, password="")
+        return context
 
     def server_credentials(self) -> grpc.ServerCredentials:
         """Returns credentials of a server that wants a certificate of every caller."""

@@ -43,7 +43,7 @@ async def _serve(settings: KeyholderSettings) -> None:
         try:
             if settings.queue_url:
                 store = JobStore(settings.jobs_file)
-                opened_queue = partial(open_queue, settings.queue_url, settings.queue)
+                opened_queue = partial(open_queue, settings.queue_url, settings.queue, settings.certificates)
                 await keyholder.open_imports(store, opened_queue, settings.keep_jobs_days)
             await keyholder.start()
             names = [servicer.SERVICE_NAME, jobs.SERVICE_NAME, jobs.WORKERS_NAME, imaging.SERVICE_NAME]

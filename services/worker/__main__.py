@@ -40,7 +40,7 @@ async def _work(settings: WorkerSettings) -> None:
     if not settings.queue_url:
         raise InvalidArgument("no queue, want BLINDSIGHT_WORKER_QUEUE_URL")
     keys = keyfile.read(settings.key_file, passphrase.from_file(settings.passphrase_file))
-    with open_queue(settings.queue_url, settings.queue) as queue:
+    with open_queue(settings.queue_url, settings.queue, settings.certificates) as queue:
         await _take_from(queue, settings, keys)
 
 

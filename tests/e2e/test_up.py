@@ -16,9 +16,11 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+from support.broker import Broker
 from support.command import FEW_WORKERS, NO_BULK, Shell, Terminal, Up, run, started
 from support.health import health
 from support.metrics import scrape, value
+from support.photos import small_photo
 from support.ports import free_ports
 from support.services import Services, wait_until
 
@@ -225,6 +227,23 @@ def test_beyond_this_machine_users_need_the_certificate_of_an_owner(home):
         done = run("status", address=up.address, BLINDSIGHT_TLS=str(home / "owner"))
         assert done.returncode == 0, done.stderr
         assert run("status", address=up.address).returncode == 1
+
+
+@pytest.mark.timeout(180)
+def test_a_broker_with_a_certificate_of_the_same_authority_is_the_queue(tmp_path):
+    own = tmp_path / "data" / "queue" / "tls"
+    Authority.create(tmp_path / "data" / "authority").issue(Role.QUEUE, own, [], 29)
+    (tmp_path / "broker").mkdir()
+    broker = Broker(tmp_path / "broker", own / "tls.crt", own / "tls.key", vault=True)
+    try:
+        broker.start()
+        with Up(tmp_path / "data", "--queue", broker.url) as up, blindsight.connect(up.address) as vault:
+            album = vault.create_collection("album", embedder="pixels", dimension=64)
+            assert album.ingest_bulk([("one.png", small_photo(1))]).wait().done == 1
+    finally:
+        broker.kill()
+    # It is renewed with the others.
+    assert Certificates(own).current.expires - time.time() > 80 * 86_400
 
 
 def test_an_authority_whose_key_others_may_read_issues_nothing(tmp_path):

@@ -16,11 +16,15 @@ from support.servers import require
 USER, PASSWORD = "guest", "guest"
 START_SECONDS = 90
 STOP_SECONDS = 60
-_CONFIGURATION = """
+# What is deployed, where certificates are a vault's.
+DEPLOYED = Path(__file__).parents[2] / "deploy" / "rabbitmq" / "10-tls.conf"
+_LISTENERS = """
 listeners.tcp.1 = 127.0.0.1:{port}
 listeners.ssl.1 = 127.0.0.1:{tls_port}
 ssl_options.certfile = {certificate}
 ssl_options.keyfile = {key}
+"""
+_CONFIGURATION = """
 log.console = true
 log.console.level = warning
 log.file = false
@@ -36,18 +40,26 @@ class Broker:
         folder: for all that it writes.
         certificate: of its TLS listener, PEM.
         key: of the certificate, PEM.
+        vault: whether they are of a vault, with `ca.crt` beside them: it then has the listener that is
+            deployed, and no other.
     """
 
-    def __init__(self, folder: Path, certificate: Path, key: Path) -> None:
+    def __init__(self, folder: Path, certificate: Path, key: Path, *, vault: bool = False) -> None:
         self._server = require("rabbitmq-server")
         self._folder = folder
         self.port, self.tls_port, distribution, mapper = free_ports(4)
         self.url = f"amqp://{USER}:{PASSWORD}@127.0.0.1:{self.port}/"
         self._mapper = ["epmd", "-port", str(mapper), "-address", "127.0.0.1"]
-        self._write(
-            "rabbitmq.conf",
-            _CONFIGURATION.format(port=self.port, tls_port=self.tls_port, certificate=certificate, key=key),
-        )
+        if vault:
+            listeners = DEPLOYED.read_text().replace("/run/tls", str(certificate.parent))
+            listeners = listeners.replace("default = 5671", f"1 = 127.0.0.1:{self.tls_port}")
+            self.url = f"amqps://{USER}:{PASSWORD}@127.0.0.1:{self.tls_port}/"
+        else:
+            listeners = _LISTENERS.format(
+                port=self.port, tls_port=self.tls_port, certificate=certificate, key=key
+            )
+        self._vault = vault
+        self._write("rabbitmq.conf", listeners + _CONFIGURATION)
         self._write("enabled_plugins", "[].\n")
         self._write("env.conf", "")
         self._write(".erlang.cookie", os.urandom(16).hex()).chmod(0o400)
@@ -100,7 +112,11 @@ class Broker:
             time.sleep(0.1)
 
     def _answers(self) -> bool:
-        """Whether it says anything to the header of AMQP 0-9-1."""
+        """Whether it says anything to the header of AMQP 0-9-1, or listens if that wants a certificate."""
+        if self._vault:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.tls_port), 1):
+                return True
+            return False
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as connection:
             connection.sendall(b"AMQP\0\0\x09\x01")
             connection.settimeout(1)

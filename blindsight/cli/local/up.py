@@ -59,7 +59,7 @@ def up(
             "--queue",
             metavar="URL",
             envvar="BLINDSIGHT_QUEUE_URL",
-            help="Where photos wait for workers: embedded:FILE, or RabbitMQ's amqp://USER:PASSWORD@HOST/.",
+            help="Where photos wait for workers: embedded:FILE, or RabbitMQ's amqps://USER:PASSWORD@HOST/.",
             show_default="a file in --data",
         ),
     ] = None,
@@ -92,6 +92,8 @@ def up(
         setup.passphrase(folders["keyholder"], passphrase_file, ask=ask_passphrase) as passphrase,
     ):
         own = {Role(name): folders[name] / setup.TLS for name in (*ZONES, WORKER)}
+        if queue is not None and require_scheme(queue) == "amqps":
+            own[Role.QUEUE] = folders[QUEUE] / setup.TLS
         if not is_loopback(address):
             own[Role.OWNER] = data.resolve() / Role.OWNER.value
         certificates = setup.Certificates(folders[setup.AUTHORITY], own)

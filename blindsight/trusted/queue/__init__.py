@@ -7,10 +7,13 @@ A queue is one module here and one row in `QUEUES`; the test suite of `Queue` th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from blindsight.errors import InvalidArgument
 from blindsight.trusted.queue.messages import DeadLetter, Depth, Message, QueueOptions
+
+if TYPE_CHECKING:
+    from blindsight.runtime.tls import Certificates
 
 __all__ = [
     "QUEUES",
@@ -133,23 +136,23 @@ class Queue(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
 
-def _embedded(url: str, settings: QueueOptions) -> Queue:
+def _embedded(url: str, settings: QueueOptions, _: Certificates | None) -> Queue:
     from blindsight.trusted.queue.embedded import EmbeddedQueue
 
     return EmbeddedQueue(url, settings)
 
 
-def _rabbitmq(url: str, settings: QueueOptions) -> Queue:
+def _rabbitmq(url: str, settings: QueueOptions, certificates: Certificates | None) -> Queue:
     try:
         from blindsight.trusted.queue.rabbitmq import RabbitQueue
     except ModuleNotFoundError as error:
         raise InvalidArgument(
             "RabbitMQ needs an extra: pip install 'blindsight-vault-trusted[rabbitmq]'"
         ) from error
-    return RabbitQueue(url, settings)
+    return RabbitQueue(url, settings, certificates)
 
 
-QUEUES: dict[str, Callable[[str, QueueOptions], Queue]] = {
+QUEUES: dict[str, Callable[[str, QueueOptions, Certificates | None], Queue]] = {
     "embedded": _embedded,
     "amqp": _rabbitmq,
     "amqps": _rabbitmq,
@@ -170,17 +173,21 @@ def require_scheme(url: str) -> str:
     return scheme
 
 
-def open_queue(url: str, settings: QueueOptions | None = None) -> Queue:
+def open_queue(
+    url: str, settings: QueueOptions | None = None, certificates: Certificates | None = None
+) -> Queue:
     """Opens a queue, and creates it if it does not exist.
 
     Args:
         url: `embedded:PATH` of a file, or `amqp://USER:PASSWORD@HOST:PORT/VHOST`, with TLS `amqps://`.
         settings: the same in all processes.
+        certificates: by which a broker knows this process, and is known, see `amqp.Broker`.
 
     Raises:
         InvalidArgument: if the URL, name, password or virtual host is wrong, or the queue was created
             with other settings.
         Unavailable: if nothing answers there.
         DataLoss: if the file is damaged.
+        CertificateError: if the certificate has expired, or was revoked.
     """
-    return QUEUES[require_scheme(url)](url, settings or QueueOptions())
+    return QUEUES[require_scheme(url)](url, settings or QueueOptions(), certificates)

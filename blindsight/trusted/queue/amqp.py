@@ -7,11 +7,12 @@ import random
 import ssl
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import pika
@@ -20,6 +21,11 @@ from pika.adapters.blocking_connection import BlockingChannel, BlockingConnectio
 
 from blindsight.errors import BlindsightError, InvalidArgument, Unavailable
 from blindsight.runtime import logs
+from blindsight.runtime.addresses import is_loopback
+from blindsight.runtime.roles import Role
+
+if TYPE_CHECKING:
+    from blindsight.runtime.tls import Certificates
 
 Result = TypeVar("Result")
 
@@ -41,21 +47,30 @@ class Broker:
     """The address and credentials of a broker; the password is never shown.
 
     Args:
-        url: `amqp://USER:PASSWORD@HOST:PORT/VHOST`; `amqps` for TLS, with `?cafile=PATH` for a private
-            certificate authority, `certfile` and `keyfile` for a client certificate.
+        url: `amqp://USER:PASSWORD@HOST:PORT/VHOST` on this machine; `amqps` for TLS, with `?cafile=PATH` for
+            a private certificate authority, `certfile` and `keyfile` for a client certificate.
         silence_seconds: the heartbeat timeout, after which either side considers the other dead.
         answer_seconds: a publisher blocked by a broker that is short of memory or disk gets an error by then.
+        certificates: what is shown to an `amqps` broker, which must be the vault's, if the URL names no
+            files; None: nothing, and the broker's is to be of an authority that this machine trusts.
 
     Raises:
-        InvalidArgument: if the URL is malformed or its files are not certificates.
+        InvalidArgument: if the URL is malformed, its files are not certificates, or a password would go over
+            a network unencrypted.
+        CertificateError: if the certificate has expired, or was revoked.
     """
 
-    def __init__(self, url: str, silence_seconds: int, answer_seconds: float) -> None:
+    def __init__(
+        self, url: str, silence_seconds: int, answer_seconds: float, certificates: Certificates | None = None
+    ) -> None:
         parts, port = _split(url)
         self.address = f"{parts.hostname}:{port}"
         self._vhost = unquote(parts.path[1:]) or "/"
         self._user = unquote(parts.username or "guest")
-        self._parameters = pika.ConnectionParameters(
+        self._tls = _tls(parts, certificates)
+        self._tls()  # says now what is wrong with the files
+        self._connect = partial(
+            pika.ConnectionParameters,
             host=parts.hostname,
             port=port,
             virtual_host=self._vhost,
@@ -64,7 +79,6 @@ class Broker:
             blocked_connection_timeout=answer_seconds / 2,
             socket_timeout=_CONNECT_SECONDS,
             stack_timeout=_CONNECT_SECONDS,
-            ssl_options=_tls(parts),
             client_properties={"product": "blindsight"},
         )
 
@@ -72,8 +86,12 @@ class Broker:
         return f"Broker({self.address})"
 
     def dial(self) -> BlockingConnection:
-        """Opens a new connection; raises one of `LOST` if that fails."""
-        return BlockingConnection(self._parameters)
+        """Opens a new connection, with the newest certificate; raises one of `LOST` if that fails."""
+        try:
+            options = self._tls()
+        except BlindsightError as error:
+            raise ConnectionError(error.message) from error
+        return BlockingConnection(self._connect(ssl_options=options))
 
     @contextmanager
     def explaining(self) -> Iterator[None]:
@@ -115,7 +133,8 @@ def _split(url: str) -> tuple[SplitResult, int]:
     return parts, port
 
 
-def _tls(parts: SplitResult) -> pika.SSLOptions | None:
+def _tls(parts: SplitResult, certificates: Certificates | None) -> Callable[[], pika.SSLOptions | None]:
+    """Returns what reads the certificates for a connection."""
     given = dict(parse_qsl(parts.query, keep_blank_values=True))
     allowed = _TLS_FILES if parts.scheme == "amqps" else ()
     if not set(given) <= set(allowed):
@@ -123,14 +142,23 @@ def _tls(parts: SplitResult) -> pika.SSLOptions | None:
         wanted = ", ".join(_TLS_FILES)
         raise InvalidArgument(f"the broker's URL has an unknown setting; amqps takes {wanted}, amqp none")
     if parts.scheme != "amqps":
-        return None
+        if not is_loopback(f"{parts.hostname}:0"):
+            where = f"the broker {parts.hostname} is not on this machine"
+            raise InvalidArgument(f"{where}, and amqp:// is not encrypted: want amqps://")
+        return lambda: None
+    if certificates is not None and not given:
+        return lambda: pika.SSLOptions(certificates.client_context(), Role.QUEUE.value)
+    return partial(_of_files, given, str(parts.hostname))
+
+
+def _of_files(given: Mapping[str, str], host: str) -> pika.SSLOptions:
     try:
         context = ssl.create_default_context(cafile=given.get("cafile"))
         if "certfile" in given:
             context.load_cert_chain(given["certfile"], given.get("keyfile"))
     except OSError as error:
         raise InvalidArgument(f"the certificate files of the broker's URL: {_line(error)}") from error
-    return pika.SSLOptions(context, parts.hostname)
+    return pika.SSLOptions(context, host)
 
 
 def _line(error: BaseException) -> str:

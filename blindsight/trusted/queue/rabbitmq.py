@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pika
 from pika import exceptions as amqp
@@ -36,6 +36,9 @@ from blindsight.trusted.queue.messages import (
     require_reason,
 )
 
+if TYPE_CHECKING:
+    from blindsight.runtime.tls import Certificates
+
 _JOB, _REASON, _DELIVERIES = "job", "reason", "deliveries"
 _DELIVERY_COUNT = "x-delivery-count"
 # Listing dead letters delivers them, and from version 4 on a broker drops messages after 20 deliveries by
@@ -50,14 +53,14 @@ class RabbitQueue:
     """An implementation of `Queue` at a RabbitMQ broker.
 
     Args:
-        url: see `amqp.Broker`.
+        url, certificates: see `amqp.Broker`.
         settings: options that the queue is declared with; an existing queue with others is refused.
     """
 
-    def __init__(self, url: str, settings: QueueOptions) -> None:
+    def __init__(self, url: str, settings: QueueOptions, certificates: Certificates | None = None) -> None:
         self._settings = settings
         self._dead = f"{settings.name}.dead"
-        self._broker = Broker(url, settings.silence_seconds, settings.answer_seconds)
+        self._broker = Broker(url, settings.silence_seconds, settings.answer_seconds, certificates)
         self._publisher = Link(self._broker, self.open_channel)
         self._consumers: list[RabbitConsumer] = []
 

@@ -162,9 +162,15 @@ def test_a_place_without_a_broker_is_unavailable(rabbitmq: Place) -> None:
 
 
 def test_a_host_without_an_address_is_unavailable(rabbitmq: Place) -> None:
-    error = refused(replace(rabbitmq, url="amqp://guest:hidden@nowhere.invalid/"))
+    error = refused(replace(rabbitmq, url="amqps://guest:hidden@nowhere.invalid/"))
     assert isinstance(error, Unavailable)
-    assert error.message.startswith("the broker nowhere.invalid:5672 does not answer: ")
+    assert error.message.startswith("the broker nowhere.invalid:5671 does not answer: ")
+
+
+def test_a_password_goes_over_no_network_unencrypted(rabbitmq: Place) -> None:
+    error = refused(replace(rabbitmq, url="amqp://guest:hidden@nowhere.invalid/"))
+    assert isinstance(error, InvalidArgument)
+    assert error.message.endswith("amqp:// is not encrypted: want amqps://")
 
 
 def test_a_queue_made_with_other_settings_is_refused(rabbitmq: Place) -> None:
