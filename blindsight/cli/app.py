@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 from typer.exceptions import TyperException
@@ -42,10 +42,12 @@ from blindsight.cli.diff import command as diff
 from blindsight.cli.local import backup, certificates, keys, up
 from blindsight.cli.search import command as search
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument, MissingPackage
-from blindsight.runtime.paths import at_home
+from blindsight.runtime.paths import at_home, tell_of_waiting
 from blindsight.runtime.printable import printable
 
 DEBUG_VARIABLE = "BLINDSIGHT_DEBUG"
+# As Typer reads the variables of options.
+_TRUE, _FALSE = {"1", "true", "t", "yes", "y", "on"}, {"", "0", "false", "f", "no", "n", "off"}
 JSON = "--json"
 USAGE = 2
 # The untrusted side gave something else than it should: no retry helps, somebody must look at it.
@@ -177,8 +179,10 @@ def run(arguments: Sequence[str]) -> int:
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     as_json = JSON in arguments
     completion.prepare()
+    tell_of_waiting(output.waiting)
     try:
         output.set_loudness(output.Loudness.USUAL)
+        _debugging()
         own = _defaults(arguments)
         code = app(arguments, prog_name=completion.PROGRAM, standalone_mode=False, default_map=own)
         sys.stdout.flush()
@@ -202,7 +206,11 @@ def _defaults(arguments: Sequence[str]) -> configuration.Defaults:
 
 
 def _failed(error: Exception, *, as_json: bool) -> int:
-    if os.environ.get(DEBUG_VARIABLE):
+    try:
+        debugging = _debugging()
+    except InvalidArgument as wrong:
+        debugging, error = False, wrong
+    if debugging:
         import traceback
 
         traceback.print_exception(error)
@@ -219,6 +227,18 @@ def _failed(error: Exception, *, as_json: bool) -> int:
     except OSError:  # a full disk
         _forget_answer()
     return told.code
+
+
+def _debugging() -> bool:
+    """Returns whether the user wants to see where errors arise.
+
+    Raises:
+        InvalidArgument: if their variable says neither.
+    """
+    given = os.environ.get(DEBUG_VARIABLE, "")
+    if given.lower() not in _TRUE | _FALSE:
+        raise InvalidArgument(f"variable {DEBUG_VARIABLE}: got {given!r:.80}, want true or false")
+    return given.lower() in _TRUE
 
 
 def _forget_answer() -> None:
@@ -267,15 +287,18 @@ def _code(error: BlindsightError) -> int:
 
 
 def _usage(error: TyperException) -> str:
-    message = error.format_message().rstrip(".").replace("Value error, ", "")
+    message = error.format_message().rstrip(".")
     if not message:
         return ""  # Typer has printed the help instead
     context = getattr(error, "ctx", None)
     if context is None:
         return message
-    name = getattr(getattr(error, "param", None), "name", None)
-    source = context.get_parameter_source(name) if name else None
+    parameter: Any = getattr(error, "param", None)
+    source = context.get_parameter_source(parameter.name) if parameter is not None else None
     # Of Typer's own copy of Click, which has no public name.
+    if source is not None and source.name == "ENVIRONMENT":
+        return f"variable {parameter.envvar}: {getattr(error, 'message', message)}"
     if source is not None and source.name == "DEFAULT_MAP":
-        return f"{message}; it is set in {configuration.path()}"
+        option = max(parameter.opts, key=len).lstrip("-")
+        return f"{configuration.path()}: {option}: {getattr(error, 'message', message)}"
     return f"{message}; see `{context.command_path} --help`"

@@ -110,9 +110,11 @@ def _merged(shared: Defaults, own: Defaults) -> Defaults:
 
 def _shared(group: Command, plain: Mapping[str, Any]) -> Defaults:
     """Returns what stands outside of tables as defaults of every command that has such an option."""
-    found: Defaults = {}
     options = _options(group)
-    found.update({options[name].name: value for name, value in plain.items() if name in options})
+    known = {name: value for name, value in plain.items() if name in options}
+    found: Defaults = {
+        options[name].name: _fitting(options[name], name, value) for name, value in known.items()
+    }
     for name, command in getattr(group, "commands", {}).items():
         if below := _shared(command, plain):
             found[name] = below
@@ -134,8 +136,22 @@ def _of_command(command: Command, settings: Mapping[str, Any], words: str) -> De
             raise _Wrong(f"{name} in [{words}] is said each time, and cannot be set")
         if name not in options:
             raise _Wrong(f"no option {name!r} of [{words}]{_instead(name, options)}")
-        found[str(options[name].name)] = value
+        found[str(options[name].name)] = _fitting(options[name], f"{name} in [{words}]", value)
     return found
+
+
+def _fitting(option: Any, what: str, value: Any) -> Any:
+    """Returns a value that TOML has as the option wants it: a list, true or false, or one text or number."""
+    kinds: tuple[type, ...] = (str, int, float)
+    wanted = "one text or number"
+    if option.multiple:
+        kinds, wanted = (list,), 'a list, as ["..."]'
+    elif option.is_flag:
+        kinds, wanted = (bool,), "true or false"
+    # Python counts truth values among the numbers.
+    if not isinstance(value, kinds) or (isinstance(value, bool) and not option.is_flag):
+        raise _Wrong(f"{what}: got {value!r:.80}, want {wanted}")
+    return value
 
 
 def _options(command: Command) -> dict[str, Parameter]:

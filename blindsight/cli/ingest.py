@@ -205,6 +205,7 @@ def _taken(
     any: bool,  # noqa: A002 - as above
 ) -> tuple[list[Source], Any, Sieve]:
     """Returns photos with what is said of each, their vectors, and what knows how many files were skipped."""
+    from blindsight.client.arguments import identifier
     from blindsight.client.inputs import Sieve, expand
 
     sieve = Sieve(any=any, sidecar=said.sidecar)
@@ -212,7 +213,7 @@ def _taken(
     if said.item_id is not None:
         if len(sources) != 1:
             raise InvalidArgument(f"--id for {output.count(len(sources), 'photo')}, want one")
-        sources = [replace(sources[0], id=said.item_id)]
+        sources = [replace(sources[0], id=identifier("--id", said.item_id))]
     if said.ids is not None:
         sources = _identified(sources, arrays.load_ids(said.ids))
     if said.file is not None:

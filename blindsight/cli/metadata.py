@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -54,11 +55,12 @@ def parse(pairs: Iterable[str] | None) -> dict[str, Any]:
     Raises:
         InvalidArgument: if one has no key, or a key stands there twice.
     """
+    from blindsight.client.arguments import text as checked
     from blindsight.wire.metadata import from_json
 
     values: dict[str, Any] = {}
     for pair in pairs or ():
-        key, sign, text = pair.partition("=")
+        key, sign, text = checked("--set", pair).partition("=")
         if not sign:
             raise InvalidArgument(f"--set {pair}, want KEY=VALUE")
         if key in values:
@@ -69,9 +71,11 @@ def parse(pairs: Iterable[str] | None) -> dict[str, Any]:
 
 def _value(text: str) -> object:
     """Returns a number, a truth value or a list if the text is one in JSON, else the text."""
+    from blindsight.wire.metadata import loads
+
     try:
-        value = json.loads(text)
-    except ValueError:
+        value = loads(text)
+    except (ValueError, RecursionError):
         return text
     return value if isinstance(value, bool | int | float | list | str) else text
 
@@ -182,11 +186,13 @@ def lines(
     Raises:
         InvalidArgument: if the file cannot be read, or a line is none; says which.
     """
+    from blindsight.wire.metadata import loads
+
     for number, written in enumerate((arrays.load_text(path) if text is None else text).split("\n"), 1):
         if not written.strip():
             continue
         try:
-            line = _named(json.loads(written), what)
+            line = _named(loads(written), what)
             line[what] = read(line.get(what))
         except InvalidArgument as error:
             raise InvalidArgument(f"{path}, line {number}: {error.message}") from None
@@ -254,7 +260,8 @@ def _numbers(what: str, given: Any) -> list[float]:
     for one in given:
         if isinstance(one, bool) or not isinstance(one, int | float):
             raise InvalidArgument(f"{what} have {one!r:.80}, want a list of numbers")
-    try:
-        return [float(one) for one in given]
-    except OverflowError:
-        raise InvalidArgument(f"{what} have a number that is too large, want a list of numbers") from None
+    with suppress(OverflowError):
+        numbers = [float(one) for one in given]
+        if math.inf not in map(abs, numbers):
+            return numbers
+    raise InvalidArgument(f"{what} have a number that is too large, want a list of numbers")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,15 +41,30 @@ if hasattr(TyperOption, _DISPLAY_TYPE):
     _show_types_plainly(getattr(TyperOption, _DISPLAY_TYPE))
 
 
-def _refuse_empty_paths(kind: type[TyperOption | TyperArgument]) -> None:
-    """Makes an empty path an error, as of a variable that is not set: pathlib would take this folder.
+_WANTED = {
+    "Input should be a valid boolean": "true or false",
+    "Input should be a valid integer": "a whole number",
+    "Input should be a valid number": "a number",
+    "Input should be a valid string, unable to parse raw data": "UTF-8 text",
+    "Input is not a valid path": "a path",
+}
 
-    It is Typer's classes that change, as only they see what stood there before it became a path.
+
+def _tell_of_values(kind: type[TyperOption | TyperArgument]) -> None:
+    """Makes an empty path an error, and has others say what was got and what was wanted.
+
+    A path is empty as of a variable that is not set: pathlib would take this folder.  It is
+    Typer's classes that change, as only they see what stood there before it became a path.
     """
     process = kind.process_value
 
     def processed(parameter: TyperOption | TyperArgument, ctx: Any, value: Any) -> Any:
-        made = process(parameter, ctx, value)
+        try:
+            made = process(parameter, ctx, value)
+        except typer.BadParameter as error:
+            if error.message:  # not of one that is missing
+                error.message = f"got {value!r:.80}, want {_wanted(error.message)}"
+            raise
         several = isinstance(value, list | tuple)
         for given, one in zip(value, made, strict=False) if several and made else [(value, made)]:
             if given == "" and isinstance(one, Path):
@@ -58,14 +74,23 @@ def _refuse_empty_paths(kind: type[TyperOption | TyperArgument]) -> None:
     setattr(kind, "process_value", processed)  # noqa: B010 - mypy lets no method be replaced
 
 
+def _wanted(message: str) -> str:
+    """Returns what Typer says that a value should be."""
+    wanted = message.rstrip(".").removeprefix("Value error, ")
+    for theirs, ours in _WANTED.items():
+        if wanted.startswith(theirs):
+            return ours
+    return re.sub("^Input should be |^.* is not (?=one of )", "", wanted)
+
+
 def _called(parameter: TyperOption | TyperArgument) -> str:
     if isinstance(parameter, TyperOption):
         return max(parameter.opts, key=len)
     return str(parameter.metavar or parameter.name)
 
 
-_refuse_empty_paths(TyperOption)
-_refuse_empty_paths(TyperArgument)
+_tell_of_values(TyperOption)
+_tell_of_values(TyperArgument)
 
 Address = Annotated[
     str,

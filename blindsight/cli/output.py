@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from functools import cache
+from pathlib import Path
 from typing import Protocol
 
 import typer
@@ -33,10 +34,12 @@ from rich.progress import (
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from blindsight.runtime.printable import printable, rfc3339
+from blindsight.runtime.printable import printable, rfc3339, shortened
 
-# Interval of progress lines without a terminal; a run shorter than this writes none.
-QUIET_SECONDS = 10.0
+# Progress without a terminal: the time to its first line, so that a short run writes none, and the interval.
+FIRST_SECONDS, QUIET_SECONDS = 1.0, 10.0
+# Characters of an error or a warning.  Few paths are longer than the first.
+_MOST_OF_A_WORD, _MOST_OF_A_LINE = 300, 1500
 # Of ids that were not found.
 _NAMED = 5
 _PIPE_WIDTH = 200
@@ -235,19 +238,23 @@ def step(line: Cell) -> None:
 
 def warning(message: str) -> None:
     """Prints one line on standard error that should not be missed."""
-    flat = " ".join(message.split())
-    stderr().print(text("blindsight: ", ("warning:", "bold yellow"), f" {flat}"), soft_wrap=True)
+    stderr().print(text("blindsight: ", ("warning:", "bold yellow"), f" {_line(message)}"), soft_wrap=True)
 
 
 def error(message: str) -> None:
     """Prints the one line of an error on standard error."""
-    flat = " ".join(message.split())
-    stderr().print(text("blindsight: ", ("error:", "bold red"), f" {flat}"), soft_wrap=True)
+    stderr().print(text("blindsight: ", ("error:", "bold red"), f" {_line(message)}"), soft_wrap=True)
+
+
+def _line(message: str) -> str:
+    """Returns a message as one line that does not flood the terminal, whatever of the input it repeats."""
+    words = (shortened(word, _MOST_OF_A_WORD) for word in message.split())
+    return shortened(" ".join(words), _MOST_OF_A_LINE)
 
 
 def error_document(reason: str, message: str, metadata: Mapping[str, str]) -> None:
     """Prints an error as one line of JSON on standard error, as the other stream has answers only."""
-    told = {"reason": reason, "message": " ".join(message.split()), "metadata": dict(metadata)}
+    told = {"reason": reason, "message": _line(message), "metadata": dict(metadata)}
     stderr().print(Text(json.dumps(told)), soft_wrap=True)
 
 
@@ -332,9 +339,11 @@ def _without_display() -> bool:
 
 @contextmanager
 def meter(what: str, total: int | None = None) -> Iterator[Meter]:
-    """Shows a progress bar on a terminal while the block runs; elsewhere a line every ten seconds."""
+    """Shows a progress bar on a terminal while the block runs; elsewhere a line from time to time."""
     if _without_display():
-        yield Lines(what, total)
+        lines = Lines(what, total)
+        with lines.written():
+            yield lines
         return
     with _bar() as progress:
         yield _Bar(progress, what, total)
@@ -356,6 +365,13 @@ def spinner(what: str) -> Iterator[Callable[[str], None]]:
     with Progress(*columns, console=stderr(), transient=True) as progress:
         task = progress.add_task(printable(what))
         yield lambda what: progress.update(task, description=printable(what))
+
+
+@contextmanager
+def waiting(path: Path) -> Iterator[None]:
+    """Says that a pipe has nothing yet, if the block takes long."""
+    with Lines(f"waiting for {path}, a pipe", None).written():
+        yield
 
 
 def _bar() -> Progress:
@@ -398,22 +414,16 @@ class Lines:
         self._what = what
         self._total = total
         self._quiet_seconds = quiet_seconds
+        self._wait_seconds = min(FIRST_SECONDS, quiet_seconds)
         self._started = self._told = time.monotonic()
+        self._done: int | None = None
+        self._remark = ""
 
     def update(self, done: int, total: int | None = None, remark: str = "") -> None:
-        """Writes a line if the last one is at least `quiet_seconds` old, and the work is not done."""
+        """Writes a line if the last one is old enough, and the work is not done."""
+        self._done, self._remark = done, remark
         self._total = total if total is not None else self._total
-        now = time.monotonic()
-        if done == self._total or not self._due(now):
-            return
-        rate = done / max(now - self._started, 1e-9)
-        parts = [f"{self._what}: {done:,}"]
-        if self._total:
-            parts[0] += f" of {self._total:,} ({100 * done // self._total} %)"
-        parts.append(f"{rate:,.0f}/s")
-        if self._total and rate > 0:
-            parts.append(f"{duration((self._total - done) / rate)} left")
-        note(", ".join([*parts, remark] if remark else parts))
+        self._write()
 
     def say(self, what: str) -> None:
         """Writes a line of its own if the last one is old enough."""
@@ -427,10 +437,8 @@ class Lines:
         ended = threading.Event()
 
         def write() -> None:
-            while not ended.wait(min(1.0, self._quiet_seconds)):
-                now = time.monotonic()
-                if self._due(now):
-                    note(f"{self._what}: {duration(now - self._started)} so far")
+            while not ended.wait(min(FIRST_SECONDS, self._quiet_seconds)):
+                self._write()
 
         writing = threading.Thread(target=write, daemon=True)
         writing.start()
@@ -440,8 +448,26 @@ class Lines:
             ended.set()
             writing.join()
 
+    def _write(self) -> None:
+        now = time.monotonic()
+        finished = self._done is not None and self._done == self._total
+        if not finished and self._due(now):
+            note(self._line(self._done, max(now - self._started, 1e-9)))
+
+    def _line(self, done: int | None, seconds: float) -> str:
+        if done is None:
+            return f"{self._what}: {duration(seconds)} so far"
+        rate = done / seconds
+        parts = [f"{self._what}: {done:,}"]
+        if self._total:
+            parts[0] += f" of {self._total:,} ({100 * done // self._total} %)"
+        parts.append(f"{rate:,.0f}/s")
+        if self._total and rate > 0:
+            parts.append(f"{duration((self._total - done) / rate)} left")
+        return ", ".join([*parts, self._remark] if self._remark else parts)
+
     def _due(self, now: float) -> bool:
-        due = now - self._told >= self._quiet_seconds
+        due = now - self._told >= self._wait_seconds
         if due:
-            self._told = now
+            self._told, self._wait_seconds = now, self._quiet_seconds
         return due

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from pathlib import Path
@@ -36,7 +35,7 @@ def read(path: Path) -> dict[str, Value]:
     Raises:
         InvalidArgument: if it cannot be read, or does not hold a JSON object of metadata; names the file.
     """
-    from blindsight.wire.metadata import from_json  # imported late: most photos come without
+    from blindsight.wire.metadata import from_json, loads  # imported late: most photos come without
 
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe could block for ever
@@ -45,7 +44,7 @@ def read(path: Path) -> dict[str, Value]:
             written = file.read(MOST_BYTES + 1)
         if len(written) > MOST_BYTES:
             raise InvalidArgument(f"more than {MOST_BYTES:,} bytes, want a JSON object of metadata")
-        found = json.loads(written)
+        found = loads(written)
         if not isinstance(found, dict):
             raise InvalidArgument(
                 f"JSON of another kind ({type(found).__name__}), want an object of metadata"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+import socket
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -21,7 +22,7 @@ from blindsight.client.channels import Channels
 from blindsight.client.collection import UNARY_SECONDS, Collection
 from blindsight.errors import InvalidArgument, Unavailable
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
-from blindsight.runtime.addresses import is_loopback
+from blindsight.runtime import addresses
 from blindsight.runtime.backoff import RETRY_SECONDS, Backoff
 from blindsight.runtime.channels import (
     KEEPALIVE_SECONDS,
@@ -87,8 +88,10 @@ def connect(
         CertificateError: if the certificate is not right, as when it has expired.
         Unavailable: if no keyholder answers at the address, or it is not ready.
     """
-    target = address or os.environ.get(ADDRESS_VARIABLE) or blindsight.DEFAULT_ADDRESS
-    _check_address(target)
+    set_address = os.environ.get(ADDRESS_VARIABLE)
+    target = address or set_address or blindsight.DEFAULT_ADDRESS
+    if addresses.parse(target, ADDRESS_VARIABLE if target == set_address else "address").port == 0:
+        raise InvalidArgument(f"address {target!r} has port 0, want that of a keyholder")
     if not LEAST_KEEPALIVE_SECONDS <= keepalive_seconds <= MOST_KEEPALIVE_SECONDS:
         raise InvalidArgument(
             f"keepalive of {keepalive_seconds:g} seconds, want {LEAST_KEEPALIVE_SECONDS:g} to "
@@ -527,12 +530,6 @@ def _weights(weights: Sequence[int]) -> list[int]:
     return exact
 
 
-def _check_address(address: str) -> None:
-    host, _, port = address.rpartition(":")
-    if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 1 << 16:
-        raise InvalidArgument(f"address {address!r}, want HOST:PORT")
-
-
 def _wait_until_ready(
     channels: Channels,
     address: str,
@@ -558,6 +555,18 @@ def _wait_until_ready(
             return
 
 
+def _wanted(address: str) -> str:
+    """Returns what would help where no keyholder answers."""
+    host, port = addresses.parse(address)
+    try:
+        socket.getaddrinfo(host, port)
+    except (OSError, UnicodeError):
+        return f"no address is known for {host!r}, want the name of its machine"
+    if addresses.is_loopback(address):
+        return "start one with `blindsight up --data DIR`"
+    return f"show it the certificate of an owner: {TLS_VARIABLE}=FOLDER"
+
+
 def _check_health(channel: grpc.Channel, address: str, timeout_seconds: float) -> None:
     stub: Any = health_pb2_grpc.HealthStub(channel)  # sets its methods in __init__, unknown to type checkers
     try:
@@ -565,10 +574,7 @@ def _check_health(channel: grpc.Channel, address: str, timeout_seconds: float) -
     except grpc.RpcError as error:
         if error.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNIMPLEMENTED):
             raise Unavailable(f"the service at {address} is not a keyholder") from None
-        start = "start one with `blindsight up --data DIR`"
-        shown = f"show it the certificate of an owner: {TLS_VARIABLE}=FOLDER"
-        wanted = start if is_loopback(address) else shown
-        raise Unavailable(f"no keyholder answers at {address}; {wanted}") from None
+        raise Unavailable(f"no keyholder answers at {address}; {_wanted(address)}") from None
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
         raise Unavailable(
             f"the keyholder at {address} is not serving: it is starting or stopping", state=_NOT_READY

@@ -11,11 +11,13 @@ quotes, or a time: a date, or a date and a time, in UTC without an offset; with 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from blindsight.client import arguments
 from blindsight.errors import InvalidArgument
 from blindsight.wire.metadata import (
     All,
@@ -68,7 +70,7 @@ def parse(text: str) -> Filter:
     Raises:
         InvalidArgument: if it is none; says where, what was got and what was wanted.
     """
-    parser = _Parser(text)
+    parser = _Parser(arguments.text("where", text))
     found = parser.either(_MOST_DEPTH)
     parser.require_end()
     return found
@@ -162,6 +164,8 @@ class _Parser:
         token = self._peek()
         if token.kind == "number":
             value: object = float(token.text)
+            if value in (math.inf, -math.inf):
+                raise self._wrong("a number from -1.7e308 to 1.7e308")
         elif token.kind == "text":
             written = re.sub(r"\\(.)", r"\1", token.text[1:-1])
             value = time_of(written) if times else written

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
+_told: Callable[[Path], AbstractContextManager[object]] = nullcontext
 _STANDARD_INPUT = {"/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"}
 
 
@@ -26,14 +29,29 @@ def is_pipe(path: Path) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
+def tell_of_waiting(told: Callable[[Path], AbstractContextManager[object]]) -> None:
+    """Sets what runs while a pipe has nothing to read; at first nothing does."""
+    global _told  # noqa: PLW0603 - what reads a pipe may be any library; the command alone says something
+    _told = told
+
+
 def opened(path: Path) -> BinaryIO:
-    """Opens a file or pipe to be read; of standard input what is left of it.
+    """Opens a file or pipe to be read, a pipe once there is something in it; of standard input what is left.
 
     Raises:
         OSError: if it cannot be opened.
     """
-    # By its own descriptor: another one of a socket cannot be opened, and one of a file begins anew.
-    return os.fdopen(os.dup(0), "rb") if _is_standard_input(path) else path.open("rb")
+    if not is_pipe(path):
+        return path.open("rb")
+    with _told(path):
+        # By its own descriptor: another one of a socket cannot be opened, and one of a file begins anew.
+        file = os.fdopen(os.dup(0), "rb") if _is_standard_input(path) else path.open("rb")
+        try:
+            file.peek(1)
+        except OSError:
+            file.close()
+            raise
+        return file
 
 
 def _is_standard_input(path: Path) -> bool:

@@ -11,7 +11,7 @@ import pydantic
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from blindsight.errors import InvalidArgument
-from blindsight.runtime import logs
+from blindsight.runtime import addresses, logs
 from blindsight.runtime.access import Access
 from blindsight.runtime.backoff import RETRY_SECONDS
 from blindsight.runtime.channels import KEEPALIVE_SECONDS, LEAST_KEEPALIVE_SECONDS, MOST_KEEPALIVE_SECONDS
@@ -26,9 +26,10 @@ _PRIVATE_NAMES = ("URL", "PASSPHRASE", "PASSWORD", "SECRET")
 
 
 def _checked(address: str) -> str:
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise ValueError("want HOST:PORT")
+    try:
+        addresses.parse(address)
+    except InvalidArgument:
+        raise ValueError("want HOST:PORT") from None
     return address
 
 

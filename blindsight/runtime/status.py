@@ -14,14 +14,13 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from blindsight import errors
-from blindsight.runtime.printable import printable
+from blindsight.runtime.printable import printable, shortened
 
 DOMAIN = "blindsight"
 RETRY_SECONDS = 1
 # A message is sent twice in the trailing metadata, which gRPC limits to 8 KiB, and may quote long input.
 MAX_MESSAGE_CHARACTERS = 400
 MAX_METADATA = 16
-_GAP = " ... "
 
 # Message of gRPC's core if there was no connection to send a call over.
 _NEVER_CONNECTED = "failed to connect to all addresses"
@@ -56,14 +55,16 @@ REASONS = {error.reason: error for error in CODES}
 
 def to_status(error: errors.BlindsightError) -> status_pb2.Status:
     """Returns a google.rpc.Status with ErrorInfo, and with RetryInfo if a retry may help."""
-    metadata = {key: _shortened(value) for key, value in error.metadata.items()}
+    metadata = {key: shortened(value, MAX_MESSAGE_CHARACTERS) for key, value in error.metadata.items()}
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
     details: list[any_pb2.Any] = [_packed(info)]
     if isinstance(error, errors.Unavailable | errors.Conflict | errors.Busy):
         delay = duration_pb2.Duration(seconds=RETRY_SECONDS)
         details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
     code, _ = CODES[type(error)].value
-    return status_pb2.Status(code=code, message=_shortened(error.message), details=details)
+    return status_pb2.Status(
+        code=code, message=shortened(error.message, MAX_MESSAGE_CHARACTERS), details=details
+    )
 
 
 def internal(request_id: str) -> status_pb2.Status:
@@ -141,13 +142,6 @@ def _error_info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo | None:
     return None
 
 
-def _shortened(text: str) -> str:
-    if len(text) <= MAX_MESSAGE_CHARACTERS:
-        return text
-    half = (MAX_MESSAGE_CHARACTERS - len(_GAP)) // 2
-    return f"{text[:half]}{_GAP}{text[-half:]}"
-
-
 def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> any_pb2.Any:
     packed = any_pb2.Any()
     packed.Pack(message)
@@ -155,7 +149,7 @@ def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) 
 
 
 def _harmless(text: str) -> str:
-    return _shortened(printable(" ".join(text.split())))
+    return shortened(printable(" ".join(text.split())), MAX_MESSAGE_CHARACTERS)
 
 
 def metadata_of(status: status_pb2.Status) -> tuple[tuple[str, str | bytes], ...]:

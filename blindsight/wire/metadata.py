@@ -33,6 +33,9 @@ MOST_BYTES = 16 << 10
 MOST_NODES = 1000
 MOST_DEPTH = 30
 
+# Of what a float can hold, and far fewer than `int` refuses.
+_MOST_DIGITS = 400
+
 _KEY = re.compile(r"[^\W\d][\w.:-]*")
 # Of what `fromisoformat` reads what has dashes and colons.
 _TIME = re.compile(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?([Zz]|[+-]\d\d:\d\d)?)?", re.ASCII)
@@ -115,7 +118,7 @@ def checked(values: Mapping[Any, Any]) -> dict[str, Value]:
         raise InvalidArgument(f"metadata of {len(values)} keys, want at most {MOST_KEYS}")
     kept = {checked_key(key): _checked(key, value) for key, value in values.items()}
     kept = dict(sorted(kept.items()))
-    size = sum(len(key.encode()) + _size_bytes(value) for key, value in kept.items())
+    size = sum(len(key.encode()) + _size_bytes(key, value) for key, value in kept.items())
     if size > MOST_BYTES:
         raise InvalidArgument(f"metadata of {size:,} bytes, want at most {MOST_BYTES:,}")
     return kept
@@ -140,8 +143,11 @@ def _checked(key: object, value: object) -> Value:
         return value
     if isinstance(value, int | float):
         number = _finite(value)
-        if number is not None:
-            return number
+        if number is None:
+            raise InvalidArgument(
+                f"metadata {key!r:.80}: {value!r:.60}, want a number from -1.7e308 to 1.7e308"
+            )
+        return number
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise InvalidArgument(f"metadata {key!r:.80}: a time without a time zone, want one with it")
@@ -173,14 +179,25 @@ def joined(of_all: Values, own: Values) -> dict[str, Value]:
     return checked({**of_all, **own})
 
 
-def _size_bytes(value: Value) -> int:
+def _size_bytes(key: str, value: Value) -> int:
     """Returns the size of a value as JSON, in which it is sealed: a control character takes six bytes."""
     if isinstance(value, str | tuple):
         try:
             return len(json.dumps(value, ensure_ascii=False).encode())
         except UnicodeEncodeError:
-            raise InvalidArgument("metadata with half a character, want text") from None
+            raise InvalidArgument(f"metadata {key!r:.80} is no UTF-8 text") from None
     return 24
+
+
+def loads(written: str | bytes) -> Any:
+    """Returns what a text of JSON says; a number of more digits than Python reads is infinite.
+
+    Raises:
+        ValueError, RecursionError: if it is none.
+    """
+    return json.loads(
+        written, parse_int=lambda digits: int(digits) if len(digits) < _MOST_DIGITS else math.inf
+    )
 
 
 def from_json(values: Mapping[Any, Any]) -> dict[str, Value]:

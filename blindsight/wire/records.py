@@ -142,6 +142,8 @@ def write(message: Message, record: object) -> None:
                 setattr(message, name, getattr(record, name))
             else:
                 write_field(message, getattr(record, name))
+        except UnicodeEncodeError as error:
+            raise InvalidArgument(f"{name.replace('_', ' ')} is no UTF-8 text") from error
         except (ValueError, TypeError) as error:
             raise InvalidArgument(f"{name.replace('_', ' ')}: {error}") from error
 

@@ -27,7 +27,7 @@ def test_the_tab_key_completes_commands_and_options(shell, tmp_path):
 def test_a_shell_without_a_script_is_one_line():
     done = run("completion", "tcsh")
     assert done.returncode == 2
-    assert "'tcsh' is not one of 'bash', 'zsh', 'fish'" in done.stderr
+    assert "got 'tcsh', want one of 'bash', 'zsh', 'fish'" in done.stderr
     assert done.stderr.count("\n") == 1
 
 

@@ -45,13 +45,16 @@ def check_free(host: str, port: int) -> None:
     """Checks that a port is free, before anything is started.
 
     Raises:
-        Unavailable: if it is not, or the host cannot be used.
+        InvalidArgument: if the host is no name.
+        Unavailable: if it is not free, or the host cannot be used.
     """
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(place)
+    except UnicodeError:
+        raise InvalidArgument(f"host {host!r:.80}, want the name of a machine or its address") from None
     except OSError as error:
         raise Unavailable(f"cannot listen on {host}:{port}: {error.strerror}") from None
 

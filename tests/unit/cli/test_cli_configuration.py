@@ -37,8 +37,7 @@ def test_the_command_line_goes_over_the_environment_and_this_over_the_file(file,
 def test_options_of_one_command_stand_in_its_table(file, capsys):
     file.write_text('address = "127.0.0.1:1"\n[search]\nk = 0\n')
     told = said(capsys, "search", "x", "y.jpg", code=2)
-    assert told.startswith("blindsight: error: Invalid value for '-k': ")
-    assert told.endswith(f"; it is set in {file}\n")
+    assert told == f"blindsight: error: {file}: k: got 0, want greater than or equal to 1\n"
     assert AWAY in said(capsys, "search", "x", "y.jpg", "-k", "1")
     assert AWAY in said(capsys, "status")
 
@@ -56,6 +55,12 @@ def test_options_of_one_command_stand_in_its_table(file, capsys):
         ("[delete]\nyes = true", "yes in [delete] is said each time, and cannot be set"),
         ("[search]\nquery-visible-to-server = true", "is said each time, and cannot be set"),
         ("k = ", "is no TOML: Invalid value (at "),
+        ('[ingest]\nset = "a=1"', "set in [ingest]: got 'a=1', want a list, as [\"...\"]"),
+        ("[get]\noutput = ['x']", "output in [get]: got ['x'], want one text or number"),
+        ("[search]\nwhere = {a = 1}", "where in [search]: got {'a': 1}, want one text or number"),
+        ("[search]\nthreshold = true", "threshold in [search]: got True, want one text or number"),
+        ("[ingest]\nupsert = 1", "upsert in [ingest]: got 1, want true or false"),
+        ('quiet = "banana"', "quiet: got 'banana', want true or false"),
     ],
 )
 def test_what_a_file_may_not_set_is_one_clear_line(file, capsys, text, wrong):
@@ -64,6 +69,24 @@ def test_what_a_file_may_not_set_is_one_clear_line(file, capsys, text, wrong):
     assert told.startswith(f"blindsight: error: {file}")
     assert wrong in told
     assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("variable", ["BLINDSIGHT_QUIET", "BLINDSIGHT_VERBOSE", "BLINDSIGHT_DEBUG"])
+def test_a_variable_that_is_neither_true_nor_false_is_named(file, monkeypatch, capsys, variable):
+    file.write_text('address = "127.0.0.1:1"')
+    for value, code in (("banana", 2), ("2", 2), ("0", 1), ("off", 1), ("", 1)):
+        monkeypatch.setenv(variable, value)
+        told = said(capsys, "status", code=code)
+        wrong = f"blindsight: error: variable {variable}: got {value!r}, want true or false\n"
+        assert (told == wrong) is (code == 2)
+        assert "Traceback" not in told
+
+
+def test_an_address_of_the_environment_is_told_by_its_variable(monkeypatch, capsys):
+    monkeypatch.setenv("BLINDSIGHT_ADDRESS", "banana")
+    assert (
+        said(capsys, "status", code=2) == "blindsight: error: BLINDSIGHT_ADDRESS 'banana', want HOST:PORT\n"
+    )
 
 
 def test_a_wrong_file_keeps_nobody_from_the_help(file, capsys):

@@ -14,6 +14,15 @@ from blindsight.errors import InvalidArgument
 VALUES = [1.0, 0.5]
 
 
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "NaN", "Infinity", "9" * 400, "-" + "9" * 5000])
+def test_a_number_that_is_not_finite_is_none_and_no_text(number, tmp_path, photos):
+    with pytest.raises(InvalidArgument, match=r"metadata 'a': .*, want a number from -1.7e308 to 1.7e308"):
+        metadata.parse([f"a={number}"])
+    path = written(tmp_path / "said.jsonl", f'{{"path": "a.jpg", "metadata": {{"a": {number}}}}}')
+    with pytest.raises(InvalidArgument, match=r"line 1: metadata 'a': .*, want a number from"):
+        metadata.told(photos, path)
+
+
 @pytest.fixture
 def photos(tmp_path):
     for name in ("a.jpg", "b.jpg"):

@@ -4,6 +4,7 @@ import pty
 import re
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -11,6 +12,7 @@ import typer
 
 from blindsight import errors
 from blindsight.cli import app, output
+from blindsight.runtime import paths
 from services.keyholder import settings as keyholder_settings
 
 
@@ -160,14 +162,20 @@ def test_an_error_that_nobody_expected_is_named_without_a_traceback():
         (["keys"], "Missing command"),
         (["search"], "Missing argument 'NAME'"),
         (["search", "photos", "x.jpg", "-k", "0"], "Invalid value for '-k'"),
-        (["search", "photos", "x.jpg", "-k", "many"], "Invalid value for '-k'"),
+        (["search", "photos", "x.jpg", "-k", "many"], "'-k': got 'many', want a whole number; see `blind"),
+        (["search", "photos", "x.jpg", "-k", "\udcff"], "'-k': got '\\udcff', want UTF-8 text"),
+        (["ingest", "photos", "x.jpg", "--set", "a=\udcff"], "--set is no UTF-8 text from character 2"),
+        (["up", "--data", "x", "--host", "\udcff"], "host '\\udcff', want the name of a machine"),
         (["search", "photos", "x.jpg", "--nope"], "No such option: --nope"),
         (["delete", "photos"], "nothing to delete, want ID..."),
-        (["collection", "create", "x", "--metric", "manhattan"], "'manhattan' is not one of 'cosine'"),
+        (["collection", "create", "x", "--metric", "manhattan"], "got 'manhattan', want one of 'cosine'"),
         (["collection", "create", "x", "--dimension", "0"], "Invalid value for '--dimension'"),
         (["up"], "Missing option '--data'"),
         (["up", "--data", "x", "--port", "65536"], "Invalid value for '--port'"),
         (["status", "--address", "nonsense"], "address 'nonsense', want HOST:PORT"),
+        (["status", "--address", "x" * 3000], "x ... x"),
+        (["ingest", "photos", "x.jpg", "--set", "a b " * 3000], " ... "),
+        (["frobnicate" * 300], "No such command 'frob"),
     ],
 )
 def test_a_wrong_command_line_is_one_line_and_exit_code_2(capsys, arguments, said):
@@ -309,6 +317,31 @@ def test_who_waits_without_a_terminal_is_told_from_time_to_time(capsys):
     assert capsys.readouterr().err == ""
     assert re.fullmatch(r"blindsight: counting in album: \d+ ms so far", told[0])
     assert told[-1].startswith("blindsight: loading")
+
+
+def test_the_first_line_comes_soon_and_the_next_ones_seldom(capsys):
+    with output.meter("ingesting"), output.spinner("searching"):
+        time.sleep(2.5)
+    told = [line.partition(":")[2] for line in capsys.readouterr().err.splitlines()]
+    assert sorted(told) == [" ingesting: 1.0 s so far", " searching: 1.0 s so far"]
+
+
+def test_who_waits_for_a_pipe_is_told_so(tmp_path, capsys):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    def write():
+        with pipe.open("wb") as file:  # somebody who writes, though nothing yet
+            time.sleep(1.3)
+            file.write(b"no photo")
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    paths.tell_of_waiting(output.waiting)
+    with paths.opened(pipe) as file:
+        assert file.read() == b"no photo"
+    writing.join()
+    assert f"blindsight: waiting for {pipe}, a pipe: 1.0 s so far" in capsys.readouterr().err.splitlines()
 
 
 def test_what_is_over_soon_says_nothing(capsys):

@@ -106,14 +106,15 @@ def test_what_is_called_so_and_cannot_be_read_rejects_the_photo_and_is_not_liste
         (b"[1]", r"JSON of another kind \(list\), want an object of metadata"),
         (b"null", r"JSON of another kind \(NoneType\), want"),
         (b'{"year": null}', "metadata 'year': None, want a text, a number"),
-        (b'{"year": NaN}', "metadata 'year': nan, want a text, a number"),
+        (b'{"year": NaN}', "metadata 'year': nan, want a number from"),
         (b'{"a": {"b": 1}}', "metadata 'a': {'b': 1}, want a text"),
         (b'{"no key": 1}', "metadata key 'no key', want a word"),
-        (b'{"a": "\\ud800"}', "half a character"),
+        (b'{"a": "\\ud800"}', "metadata 'a' is no UTF-8 text"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "metadata 'a': inf, want a number from"),
         (b'{"a": "' + b"x" * 20_000 + b'"}', "bytes, want at most 16,384"),
         (b'{"a": "' + b"x" * (1 << 20) + b'"}', "more than 1,048,576 bytes, want"),
     ],
-    ids=range(13),
+    ids=range(14),
 )
 def test_a_wrong_one_is_one_line_that_names_it(tmp_path, written, said):
     (tmp_path / "a.jpg").touch()

@@ -285,11 +285,34 @@ def test_a_dead_address_is_one_line_that_says_what_to_do(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "address", ["nonsense", "host:", ":7420", "host:port", "host:0", "host:65536", "host:-1"]
+    ("address", "said"),
+    [
+        *(
+            (one, "want HOST:PORT$")
+            for one in ("nonsense", "host:", ":7420", "host:port", "host:-1", "h t:1")
+        ),
+        *(
+            (one, "want HOST:PORT$")
+            for one in (" host:1", "host:1 ", "host:1/", "me@host:1", "host:\N{DEVANAGARI DIGIT ONE}")
+        ),
+        ("host:0", "has port 0, want that of a keyholder"),
+        ("host:65536", "has port 65536, want at most 65535"),
+        ("::1:7420", r"want HOST:PORT, with \[ \] around the host"),
+        ("http://host:7420", "is a URL, want HOST:PORT without 'http://'"),
+        ("https://host:7420/", "is a URL, want HOST:PORT without 'https://'"),
+        ("dns:///host:7420", "is a URL, want HOST:PORT without 'dns://'"),
+    ],
 )
-def test_what_is_no_address_is_refused(address):
-    with pytest.raises(errors.InvalidArgument, match="want HOST:PORT"):
+def test_what_is_no_address_is_refused(address, said):
+    with pytest.raises(errors.InvalidArgument, match=said):
         blindsight.connect(address)
+
+
+def test_a_name_without_an_address_is_told_as_such():
+    with pytest.raises(
+        errors.Unavailable, match=r"no address is known for 'nosuch.invalid', want the name of"
+    ):
+        blindsight.connect("nosuch.invalid:7420")
 
 
 def test_a_keyholder_that_is_stopping_is_unavailable(served):

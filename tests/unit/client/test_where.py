@@ -66,6 +66,9 @@ WRONG = {
     "year ~ 1": (6, "'~ 1'"),
     'place = "Rome': (9, "'\"Rome'"),
     "taken = 2026-02-30": (9, "'2026-02-30'"),
+    "year = 1e999": (8, "'1e999'"),
+    "year in (1, -1e400)": (13, "'-1e400'"),
+    "within(1, 2, 3, 1e999)": (17, "'1e999'"),
     "has year": (5, "'year'"),
     "a in (1": (8, "the end"),
 }
@@ -85,6 +88,11 @@ def test_what_is_wrong_is_told_with_its_place(text, where):
 def test_what_cannot_be_compared_is_refused(text):
     with pytest.raises(InvalidArgument, match="want"):
         parse(text)
+
+
+def test_half_a_character_is_no_text():
+    with pytest.raises(InvalidArgument, match="where is no UTF-8 text from character 5 on"):
+        parse("a = '\udcff'")
 
 
 def test_what_is_too_deep_is_refused():

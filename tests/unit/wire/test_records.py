@@ -22,6 +22,7 @@ from blindsight.rpc.evaluator.v1 import evaluator_pb2
 from blindsight.rpc.storage.v1 import storage_pb2
 from blindsight.wire import blocks, planes, scores, storage
 from blindsight.wire.records import Parts, Record, message_type, read, write
+from blindsight.wire.verify import VerifyHeader
 
 # Messages without a record: their fields are arguments and results of a call, and each end names them once.
 PLAIN = {
@@ -218,3 +219,8 @@ def test_a_message_with_anything_in_it_is_read_or_refused_as_the_sender_s_fault(
     with suppress(InvalidArgument):
         record = pair.from_message(message)
         assert pair.from_message(pair.to_message(record)) == record
+
+
+def test_a_text_that_utf8_cannot_write_is_told_without_a_codec_s_words():
+    with pytest.raises(InvalidArgument, match="collection is no UTF-8 text"):
+        VerifyHeader(collection="\udcff").to_message()
