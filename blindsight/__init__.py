@@ -42,7 +42,7 @@ def connect(
     timeout_seconds: float = 10.0,
     keepalive_seconds: float = KEEPALIVE_SECONDS,
     retry_seconds: float = RETRY_SECONDS,
-    wait_seconds: float = 0.0,
+    wait_seconds: float | None = None,
     away: Callable[[Unavailable], None] | None = None,
 ) -> Vault:
     """Opens a vault at a keyholder's address; see `blindsight.client.connect`."""

@@ -83,7 +83,10 @@ def _called(
 
     try:
         with blindsight.connect(
-            context.params.get("address"), timeout_seconds=_PATIENCE_SECONDS, retry_seconds=_PATIENCE_SECONDS
+            context.params.get("address"),
+            timeout_seconds=_PATIENCE_SECONDS,
+            retry_seconds=_PATIENCE_SECONDS,
+            wait_seconds=0,
         ) as vault:
             names = [name for one in vault.collections() for name in names_of(one)]
     except BlindsightError:

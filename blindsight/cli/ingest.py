@@ -260,9 +260,6 @@ def _bulk(
                 received = now.received
                 meter.update(received, remark=now.waiting)
 
-            def on_unavailable(_: Unavailable) -> None:
-                meter.update(received, remark=jobs.AWAY)
-
             with _of_file(said.vectors):
                 job = collection.ingest_bulk(
                     sources,
@@ -272,7 +269,6 @@ def _bulk(
                     exif=said.exif,
                     any=True,
                     progress=on_sent,
-                    away=on_unavailable,
                 )
             job.skipped = sieve.skipped
     except (KeyboardInterrupt, Unavailable):

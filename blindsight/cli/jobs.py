@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 # More items than this are counted, not listed.
 LISTED = 20
-AWAY = "no answer"
 # Characters of an id on a terminal, and of a whole id; commands accept any unambiguous prefix.
 _SHORT, _WHOLE = 8, 32
 _ENDED = ("finished", "cancelled")
@@ -191,19 +190,15 @@ def follow(job: Import, *, as_json: bool) -> None:
 
 def watched(job: Import) -> ImportInfo:
     """Waits for the end of an import with a progress bar: items, rate, time left, failed items."""
-    settled, total = 0, None
     with output.meter(f"import {job.import_id[:_SHORT]}") as meter:
 
         def on_progress(now: ImportInfo) -> None:
-            nonlocal settled, total
-            settled, total = now.settled, now.total
             remarks = [f"{now.failed:,} failed"] if now.failed else []
-            meter.update(settled, total, ", ".join([*remarks, now.waiting] if now.waiting else remarks))
+            meter.update(
+                now.settled, now.total, ", ".join([*remarks, now.waiting] if now.waiting else remarks)
+            )
 
-        def on_unavailable(_: Unavailable) -> None:
-            meter.update(settled, total, AWAY)
-
-        return job.wait(progress=on_progress, away=on_unavailable)
+        return job.wait(progress=on_progress)
 
 
 def require_not_cancelled(info: ImportInfo) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,7 @@ from blindsight.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from blindsight.client import Vault
+    from blindsight.errors import Unavailable
 
 # The method by which Typer 0.29 shows the type of a parameter in the help; later versions may have another.
 _DISPLAY_TYPE = "display_type_rich"
@@ -136,13 +139,33 @@ Yes = Annotated[
 ]
 
 DEFAULT_ADDRESS = blindsight.DEFAULT_ADDRESS
+# Attempts for a keyholder that is away come more often than the second, as a rule after half of the first.
+_SILENT_SECONDS, _BACK_SECONDS = 1.0, 10.0
 
 
 @contextmanager
 def vault(address: str) -> Iterator[Vault]:
     """Opens a vault while the block runs."""
     output.detail(f"keyholder {address}")
-    with output.spinner("connecting to the keyholder") as say:
-        opened = blindsight.connect(address, away=lambda error: say(error.message))
+    with output.spinner("connecting to the keyholder"):
+        opened = blindsight.connect(address, away=_Waiting(address))
     with opened:
         yield opened
+
+
+class _Waiting:
+    """Says, when the keyholder has been away for a second, that the command waits for it; once each time."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._since = self._last = -math.inf
+        self._told = False
+
+    def __call__(self, _: Unavailable) -> None:
+        now = time.monotonic()
+        if now - self._last > _BACK_SECONDS:
+            self._since, self._told = now, False
+        self._last = now
+        if not self._told and now - self._since >= _SILENT_SECONDS:
+            self._told = True
+            output.note(f"waiting for the keyholder at {self._address}, which does not answer")

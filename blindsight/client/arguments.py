@@ -127,7 +127,12 @@ def _finite(what: str, value: Any) -> Any:
     return value  # some are whole numbers
 
 
-def _duration(what: str, value: Any) -> float:
+def duration(what: str, value: Any) -> float:
+    """Returns seconds, 0 or more.
+
+    Raises:
+        InvalidArgument: if they are none.
+    """
     if (seconds := number(what, value)) < 0:
         raise InvalidArgument(f"{what} is {value}, want 0 or more")
     return seconds
@@ -197,7 +202,8 @@ CHECKS: MappingProxyType[str, _Check] = MappingProxyType(
         **dict.fromkeys(("offset", "plane_halo", "index"), _count),
         **dict.fromkeys(("threshold", "max_norm"), _optional(_finite)),
         **dict.fromkeys(("progress", "away"), _optional(_callback)),
-        **dict.fromkeys(("timeout_seconds", "keepalive_seconds", "retry_seconds", "wait_seconds"), _duration),
+        **dict.fromkeys(("timeout_seconds", "keepalive_seconds", "retry_seconds"), duration),
+        "wait_seconds": _optional(duration),
     }
 )
 """The checks of parameters by name; those that are not here are checked where they are used."""

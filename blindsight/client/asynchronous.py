@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 from blindsight.client.arguments import text
-from blindsight.client.calls import Calls, closed
+from blindsight.client.calls import AwayCallback, Calls, closed
 from blindsight.client.collection import Collection
 from blindsight.client.imports import Import
 from blindsight.client.vault import Vault, connect
@@ -93,7 +93,7 @@ class AsyncVault:
     It connects at its first call, or on entering its context.
 
     Args:
-        address, tls, timeout_seconds, keepalive_seconds, retry_seconds, wait_seconds: as of
+        address, tls, timeout_seconds, keepalive_seconds, retry_seconds, wait_seconds, away: as of
             `blindsight.connect`.
         calls_at_once: number of calls that are in progress at most; others wait.
     """
@@ -106,7 +106,8 @@ class AsyncVault:
         timeout_seconds: float = 10.0,
         keepalive_seconds: float = KEEPALIVE_SECONDS,
         retry_seconds: float = RETRY_SECONDS,
-        wait_seconds: float = 0.0,
+        wait_seconds: float | None = None,
+        away: AwayCallback | None = None,
         calls_at_once: int = 32,
     ) -> None:
         if not 1 <= calls_at_once <= 1024:
@@ -121,7 +122,9 @@ class AsyncVault:
             wait_seconds=wait_seconds,
         )
         self._threads = ThreadPoolExecutor(calls_at_once, "blindsight-call")
+        self._away = away
         self._opening = asyncio.Lock()
+        self._connecting = Calls()
         self._vault: Vault | None = None
         self._closed = threading.Event()
 
@@ -140,6 +143,7 @@ class AsyncVault:
     async def close(self) -> None:
         """Closes the connection; running calls are cancelled, and later ones raise InvalidArgument."""
         self._closed.set()
+        self._connecting.cancel()
         if self._vault is not None:
             self._vault.close()
         await asyncio.to_thread(self._threads.shutdown)
@@ -149,7 +153,8 @@ class AsyncVault:
             if self._closed.is_set():
                 raise closed()
             if self._vault is None:
-                opened = await self._in_thread(Calls(), self._connect)
+                self._connecting = Calls()
+                opened = await self._in_thread(self._connecting, self._connect, away=self._away)
                 if self._closed.is_set():  # meanwhile
                     opened.close()
                     raise closed()

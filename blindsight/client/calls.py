@@ -14,13 +14,15 @@ from typing import Any, Generic, NamedTuple, TypeVar, cast
 import grpc
 
 from blindsight.client.channels import Channels
-from blindsight.errors import DataLoss, InvalidArgument
+from blindsight.errors import BlindsightError, DataLoss, InvalidArgument, Unavailable
 from blindsight.rpc.keyholder.v1.imaging_pb2_grpc import ImagingServiceStub
 from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
 from blindsight.rpc.keyholder.v1.keyholder_pb2_grpc import KeyholderServiceStub
 from blindsight.runtime import request_ids
+from blindsight.runtime.addresses import is_loopback
+from blindsight.runtime.announcing import is_announced
 from blindsight.runtime.backoff import Backoff
-from blindsight.runtime.status import from_rpc_error, is_lost, never_began
+from blindsight.runtime.status import from_rpc_error, is_lost, never_began, nobody_listens
 
 PEER = "the keyholder"
 # What was called, how it ended and how long it took: at DEBUG, and nothing of what was sent.
@@ -31,6 +33,7 @@ Response = TypeVar("Response")
 Result = TypeVar("Result")
 # Takes, of a channel, what begins a call.
 Method = Callable[[grpc.Channel], Callable[..., Any]]
+AwayCallback = Callable[[Unavailable], None]
 
 
 @contextmanager
@@ -97,6 +100,11 @@ class Calls:
 # Of who can cancel nothing but all calls of its connection, as a synchronous caller.
 _NOBODY = Calls()
 _current: ContextVar[Calls] = ContextVar("calls", default=_NOBODY)
+
+
+def cancelled() -> bool:
+    """Returns whether the caller's calls are cancelled, and those that it would still make."""
+    return _current.get().cancelled
 
 
 class _Details(NamedTuple):
@@ -215,10 +223,16 @@ class Connection:
 
     Args:
         channels: to the keyholder; `close` closes them.
+        address: the keyholder's, for messages.
         retry_seconds: how long the keyholder may be away before a call fails.
+        away: called whenever the keyholder was away, before the next attempt.
     """
 
-    def __init__(self, channels: Channels, retry_seconds: float) -> None:
+    def __init__(
+        self, channels: Channels, address: str, retry_seconds: float, away: AwayCallback | None = None
+    ) -> None:
+        self._address = address
+        self.away = away
         self._gate = _Gate(channels)
         # Stubs ask a channel for its four kinds of calls, and for nothing else.
         named = cast("grpc.Channel", _Cancellable(self._gate))
@@ -252,26 +266,45 @@ class Connection:
                     return attempt()
                 except grpc.RpcError as error:
                     again = is_lost(error) if safe else never_began(error)
-                    over = self._gate.closed or _current.get().cancelled
+                    over = self._gate.closed or cancelled()
                     pause = backoff.pause_in_time() if again and not over else None
+                    raised = self._raised(error, safe=safe)
                     if pause is None:
-                        raised = from_rpc_error(error, PEER)
                         raised.metadata.setdefault("request_id", name)
                         raise raised from None
+                if self.away is not None and isinstance(raised, Unavailable):
+                    self.away(raised)
                 time.sleep(pause)
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Raises gRPC's errors of the block as the keyholder's own, for a call that is made once."""
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise self._raised(error, safe=True) from None
+
+    def _raised(self, error: grpc.RpcError, *, safe: bool) -> BlindsightError:
+        if nobody_listens(error):
+            return nobody(self._address)
+        raised = from_rpc_error(error, PEER)
+        if type(raised) is Unavailable and not safe and is_lost(error) and not never_began(error):
+            return Unavailable(f"{raised.message}; what was asked may have been done or not")
+        return raised
 
     def close(self) -> None:
         """Closes the connection; running calls are cancelled, and later ones raise InvalidArgument."""
         self._gate.close()
 
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """Raises gRPC's errors of the block as the keyholder's own, for a call that is made once."""
-    try:
-        yield
-    except grpc.RpcError as error:
-        raise from_rpc_error(error, PEER) from None
+def nobody(address: str, **metadata: str) -> Unavailable:
+    """Returns the error where no process listens at a keyholder's address, with what to do about it."""
+    wanted = "is it started there?"
+    if is_loopback(address):
+        wanted = "start one with `blindsight up --data DIR`"
+        if is_announced(address):
+            wanted = "`blindsight up` has not started it yet, try again"
+    return Unavailable(f"no keyholder answers at {address}; {wanted}", **metadata)
 
 
 class _Feed(Generic[Request]):
@@ -316,7 +349,7 @@ def exchange(
     """Sends a stream of requests, and yields responses while it is still being sent.
 
     Raises:
-        grpc.RpcError: if the call fails; see `Connection.repeat` and `translated`.
+        grpc.RpcError: if the call fails; see `Connection`.
         Exception: if making a request fails, with that exception.
     """
     feed = _Feed(requests)

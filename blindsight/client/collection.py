@@ -51,7 +51,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from blindsight.client.imports import AwayCallback, Import, ImportCallback
+    from blindsight.client.calls import AwayCallback
+    from blindsight.client.imports import Import, ImportCallback
     from blindsight.client.verifying import VerifyInput
     from blindsight.wire.verify import Verification
 
@@ -202,7 +203,7 @@ class Collection:
             vectors, metadata, exif, sidecar, any: as for `ingest`; a photo whose sidecar file is wrong is
                 not sent.
             progress: called when the keyholder has accepted a photo.
-            away: called whenever the keyholder did not answer, before the next attempt.
+            away: called whenever the keyholder was away, before the next attempt; None: that of `connect`.
 
         Raises:
             InvalidArgument: if a path does not exist, before anything is sent.

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from blindsight.client import arguments, calls
-from blindsight.client.calls import Connection
+from blindsight.client.calls import AwayCallback, Connection
 from blindsight.client.models import IngestItem
 from blindsight.client.sources import Source
 from blindsight.errors import DataLoss, InvalidArgument, ResourceExhausted, Unavailable
 from blindsight.rpc.keyholder.v1 import imports_pb2 as pb
-from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
 from blindsight.runtime import transfer
 from blindsight.runtime.backoff import Backoff
 from blindsight.wire.imports import (
@@ -29,7 +28,6 @@ from blindsight.wire.metadata import MOST_BYTES, Metadata, joined
 from blindsight.wire.vectors import size_bytes
 
 ImportCallback = Callable[[ImportInfo], None]
-AwayCallback = Callable[[Unavailable], None]
 
 UNARY_SECONDS = 60.0
 # How long a keyholder may be away before `submit` or `Import.watch` gives up.
@@ -102,14 +100,14 @@ class Import:
         """Yields the import's state whenever it changes, until its end; waits while the keyholder restarts.
 
         Args:
-            away: called whenever the keyholder did not answer, before the next attempt.
+            away: called whenever the keyholder was away, before the next attempt; None: that of `connect`.
 
         Raises:
             NotFound: if there is no such import.
             Unavailable: if the keyholder stays away.
         """
         request = pb.WatchImportRequest(import_id=self.import_id)
-        waiting = _Waiting(away)
+        waiting = _Waiting(away or self._connection.away)
         while True:
             try:
                 for info in self._watch(request):
@@ -122,7 +120,7 @@ class Import:
 
     def _watch(self, request: pb.WatchImportRequest) -> Iterator[ImportInfo]:
         call = self._stub.WatchImport(request)
-        with calls.translated():
+        with self._connection.translated():
             info: ImportInfo | None = None
             for response in calls.answers(call, expects=pb.WatchImportResponse):
                 info = ImportInfo.from_message(response.job)
@@ -208,14 +206,14 @@ def submit(
     away: AwayCallback | None,
 ) -> Import:
     """Sends photos until all are queued; continues where it was interrupted if the keyholder goes away."""
-    waiting = _Waiting(away)
+    waiting = _Waiting(away or connection.away)
     with calls.request_id() as name:
         pass  # one id for all attempts
     while True:
         attempt = _Attempt(submission)
         try:
             with calls.request_id(name):
-                for info in attempt.run(connection.imports):
+                for info in attempt.run(connection):
                     waiting.reset()
                     if progress is not None:
                         progress(info)
@@ -246,12 +244,12 @@ class _Attempt:
         self._receiving = True
         self.unreadable: list[IngestItem] = []
 
-    def run(self, stub: ImportServiceStub) -> Iterator[ImportInfo]:
+    def run(self, connection: Connection) -> Iterator[ImportInfo]:
         """Sends photos; yields the import's state whenever the keyholder has accepted some."""
         try:
-            requests = self._requests()
-            with calls.translated():
-                for response in calls.exchange(stub.CreateImport, requests, expects=pb.CreateImportResponse):
+            create, requests = connection.imports.CreateImport, self._requests()
+            with connection.translated():
+                for response in calls.exchange(create, requests, expects=pb.CreateImportResponse):
                     info = ImportInfo.from_message(response.job)
                     self._take(info)
                     yield info

@@ -178,10 +178,9 @@ class VectorUpload:
     """One ingest of vectors; a stream that was cut off is followed by another one with the remaining rows.
 
     Attributes:
-        repeatable: false, see `PhotoUpload`: rows without ids would be stored twice.
+        repeatable: see `PhotoUpload`: rows without ids would be stored twice, and ids be taken, but for those
+            whose items are replaced.
     """
-
-    repeatable = False
 
     def __init__(
         self,
@@ -197,6 +196,7 @@ class VectorUpload:
         self._matrix = matrix
         self._ids = ids
         self._each = each
+        self.repeatable = upsert and ids is not None
         self._stored_before = 0  # rows stored before this stream
         self._started = time.perf_counter()
         self.progress = IngestProgress(total=len(matrix))

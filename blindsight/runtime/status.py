@@ -24,6 +24,7 @@ MAX_METADATA = 16
 
 # Message of gRPC's core if there was no connection to send a call over.
 _NEVER_CONNECTED = "failed to connect to all addresses"
+_REFUSED = "Connection refused"
 # Message of grpc.aio if a message can no longer be sent, and the call's status has not arrived yet.
 _BROKEN_WRITE = "Internal error from Core"
 
@@ -116,6 +117,12 @@ def never_began(error: grpc.RpcError) -> bool:
         return True
     details = str(error.details() or "")
     return details.startswith(_NEVER_CONNECTED)
+
+
+def nobody_listens(error: grpc.RpcError) -> bool:
+    """Returns whether a call failed because no process listens at the address, as while one restarts."""
+    details = str(error.details() or "")
+    return details.startswith(_NEVER_CONNECTED) and _REFUSED in details
 
 
 def is_lost(error: grpc.RpcError) -> bool:

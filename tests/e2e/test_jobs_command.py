@@ -175,7 +175,7 @@ def test_a_watch_says_when_nobody_answers_and_how_to_go_on_later(up, name):
     terminal = Terminal("jobs", "watch", job, address=up.address)
     terminal.wait_for(f"import {job[:8]}")
     os.kill(up.process_id("keyholder"), signal.SIGKILL)
-    terminal.wait_for("no answer")
+    terminal.wait_for(f"waiting for the keyholder at {up.address}, which does not answer")
     terminal.process.send_signal(signal.SIGINT)
     shown = terminal.close()
     assert shown.returncode == 128 + signal.SIGINT

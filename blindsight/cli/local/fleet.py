@@ -6,6 +6,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from blindsight.cli.local.keys import KEY_FILE_NAME
 from blindsight.cli.local.setup import TLS, Certificates, Passphrase
 from blindsight.cli.local.supervisor import Child, Recipe, drain
 from blindsight.errors import CertificateError
+from blindsight.runtime.announcing import announced
 
 ZONES = {"storage": "untrusted", "evaluator": "untrusted", "keyholder": "trusted"}
 WORKER_ZONE = ZONES["keyholder"]
@@ -69,6 +71,7 @@ class Fleet:
         self._started = started
         self._report = report
         self._children: list[Child] = []
+        self._announcing = ExitStack()
 
     async def until_stopped(self, ready: Callable[[Sequence[Child]], None]) -> None:
         """Starts all and keeps them alive until a signal; then drains workers, keyholder, evaluator, storage.
@@ -84,7 +87,8 @@ class Fleet:
             asyncio.get_running_loop().add_signal_handler(number, self._ask, stop, hurry)
         running = asyncio.create_task(self._run(ready))
         stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        with self._announcing:  # not while it drains
+            await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
         failure = running.exception() if running.done() else None
         running.cancel()
         stopping.cancel()
@@ -127,6 +131,7 @@ class Fleet:
 
     async def _start_all(self) -> None:
         plan = self._plan
+        self._announcing.enter_context(announced(plan.address))
         storage = await self._start_service("storage", {"address": _ANY_PORT}, {})
         places = {"storage_address": storage.address}
         evaluator = await self._start_service("evaluator", {"address": _ANY_PORT}, places)
@@ -134,6 +139,7 @@ class Fleet:
         trusted = places | {"passphrase_file": plan.passphrase.path, "queue_url": plan.queue_url}
         serving = {"address": plan.address, _FOR_WORKERS: _ANY_PORT}
         keyholder = await self._start_service("keyholder", serving, trusted)
+        self._announcing.enter_context(announced(keyholder.address))  # if its port was any
         key_file = str(plan.folders["keyholder"] / KEY_FILE_NAME)
         of_worker = trusted | {"keyholder_address": keyholder.addresses[_FOR_WORKERS], "key_file": key_file}
         for number in range(1, plan.workers + 1):
