@@ -1,15 +1,17 @@
 """Asks a service whether it is ready.
 
-    python -P -m blindsight.runtime.health HOST:PORT [liveness] [--tls FOLDER]
+    python -P -m blindsight.runtime.health HOST:PORT [liveness | metrics] [--tls FOLDER]
 
-FOLDER is that of the service's own certificate.
+FOLDER is that of the service's own certificate.  `metrics` asks for /metrics: a worker serves nothing else.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from http.client import HTTPException
 from pathlib import Path
+from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -23,7 +25,7 @@ ANSWER_SECONDS = 5.0
 # Names of health checks.  Liveness: the process answers; if it does not, only a restart helps.
 # Readiness, which the empty name and the names of the proto services stand for too: it accepts work.
 LIVENESS, READINESS = "liveness", "readiness"
-_TLS = "--tls"
+_METRICS, _TLS = "metrics", "--tls"
 
 
 def require_serving(address: str, name: str = READINESS, tls: Path | None = None) -> None:
@@ -48,6 +50,19 @@ def require_serving(address: str, name: str = READINESS, tls: Path | None = None
         raise Unavailable(f"{address} answers {status}, want SERVING")
 
 
+def require_metrics(address: str, tls: Path | None = None) -> None:
+    """Checks that metrics are served at HOST:PORT; arguments and errors as of `require_serving`."""
+    context = Certificates(tls).client_context() if tls is not None else None
+    if context is not None:
+        context.check_hostname = False  # by an address
+    try:
+        # Not by a proxy of the environment.
+        opener = build_opener(ProxyHandler({}), HTTPSHandler(context=context))
+        opener.open(f"http{'s' if context else ''}://{address}/metrics", timeout=ANSWER_SECONDS).close()
+    except (OSError, HTTPException) as error:
+        raise Unavailable(f"{address} serves no metrics: {type(error).__name__}") from error
+
+
 def _channel(address: str, tls: Path | None) -> grpc.Channel:
     if tls is None:
         return grpc.insecure_channel(address, options=client_options())
@@ -64,9 +79,12 @@ def main(arguments: Sequence[str]) -> int:
             *names, _, folder = names
             tls = Path(folder)
         if not 1 <= len(names) <= 2 or _TLS in names:
-            wanted = f"HOST:PORT, liveness or readiness, and {_TLS} FOLDER"
+            wanted = f"HOST:PORT, liveness, readiness or metrics, and {_TLS} FOLDER"
             raise InvalidArgument(f"{len(arguments)} arguments, want {wanted}")
-        require_serving(names[0], names[1] if len(names) > 1 else READINESS, tls)
+        if names[1:] == [_METRICS]:
+            require_metrics(names[0], tls)
+        else:
+            require_serving(names[0], names[1] if len(names) > 1 else READINESS, tls)
     except (InvalidArgument, Unavailable, CertificateError) as error:
         sys.stderr.write(f"blindsight health: {error}\n")
         return 1

@@ -150,4 +150,5 @@ def serve(own: CollectorRegistry, settings: ProcessSettings) -> None:
         DISK_FREE_BYTES.read_by(lambda: shutil.disk_usage(data).free)
     for shared in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR, *SHARED):
         own.register(shared)
-    metrics_server.start(own, settings.metrics_host, settings.metrics_port)
+    certificates = settings.certificates if settings.metrics_tls else None
+    metrics_server.start(own, settings.metrics_host, settings.metrics_port, certificates)

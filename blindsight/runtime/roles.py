@@ -12,13 +12,14 @@ _ID = re.compile(r"spiffe://([a-z0-9._-]+)/([a-z]+)")
 
 
 class Role(StrEnum):
-    """What may hold a certificate: the services, the broker of the queue, and an owner's client."""
+    """Who may hold a certificate: services, the queue's broker, who scrapes metrics, an owner's client."""
 
     KEYHOLDER = "keyholder"
     WORKER = "worker"
     EVALUATOR = "evaluator"
     STORAGE = "storage"
     QUEUE = "queue"
+    MONITOR = "monitor"
     OWNER = "owner"
 
 

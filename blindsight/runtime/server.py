@@ -26,21 +26,21 @@ from blindsight.runtime.uploads import Uploads
 _LAST_WORDS_SECONDS = 0.2
 
 
-def check_bind(address: str, *, insecure: bool, allowed_by: str = "insecure=True") -> None:
-    """Checks that an unencrypted server does not listen beyond this machine unless `insecure` allows it.
+def check_bind(address: str, tls: Certificates | None, setting: str = "tls") -> None:
+    """Checks that an unencrypted server does not listen beyond this machine.
 
     Args:
         address: HOST:PORT.
-        insecure: whether it may.
-        allowed_by: what the user sets to allow it, for the message.
+        tls: the server's certificate; None: unencrypted.
+        setting: what the user sets to have one, for the message.
 
     Raises:
-        InvalidArgument: if the address has no port, or is not loopback and `insecure` is false.
+        InvalidArgument: if the address has no port, or is not loopback and there is no certificate.
     """
-    if not is_loopback(address) and not insecure:
+    if not is_loopback(address) and tls is None:
         raise InvalidArgument(
             f"address {address!r} is not loopback and the connection is not encrypted; "
-            f"bind 127.0.0.1, or accept the risk with {allowed_by}"
+            f"bind 127.0.0.1, or encrypt it: {setting}=FOLDER"
         )
 
 
@@ -58,14 +58,12 @@ class Listener:
     Attributes:
         setting: name of the setting that says where.
         address: HOST:PORT; port 0 takes a free one.
-        tls: the server's certificate, and so callers need one, too; None: unencrypted.
-        insecure: whether it may be beyond loopback without that.
+        tls: the server's certificate, and so callers need one, too; None: unencrypted, on loopback alone.
     """
 
     setting: str
     address: str
     tls: Certificates | None = None
-    insecure: bool = False
 
 
 class Server:
@@ -110,7 +108,7 @@ class Server:
             Unavailable: if an address cannot be bound, such as when the port is taken.
         """
         for one in listeners:
-            check_bind(one.address, insecure=one.insecure or one.tls is not None)
+            check_bind(one.address, one.tls)
         await self._set_ready(ready=False)
         await self._health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
         bound = {one.setting: self._bind(one) for one in listeners}

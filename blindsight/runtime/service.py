@@ -54,11 +54,9 @@ def run(
         logs.configure(name, level=settings.log_level)
         _require_role(name, settings)
         if isinstance(settings, ServiceSettings):
-            prefix = f"BLINDSIGHT_{name.upper()}"
-            allowed_by = f"{prefix}_INSECURE=true, or encrypt it: {prefix}_TLS=FOLDER"
             # Here too, to fail before the costly start.
             for one in settings.listeners:
-                check_bind(one.address, insecure=one.insecure or one.tls is not None, allowed_by=allowed_by)
+                check_bind(one.address, one.tls, f"BLINDSIGHT_{name.upper()}_TLS")
         metrics.serve(registry, settings)
         asyncio.run(work(settings))
     except BlindsightError as error:
@@ -72,6 +70,9 @@ def run(
 def _require_role(name: str, settings: ProcessSettings) -> None:
     """Checks that a service that has a certificate has its own."""
     own = settings.certificates
+    if own is None and settings.metrics_tls:
+        prefix = f"BLINDSIGHT_{name.upper()}"
+        raise CertificateError(f"setting {prefix}_METRICS_TLS, want {prefix}_TLS, too")
     if own is not None and own.current.role != name:
         raise CertificateError(f"{settings.tls}: a certificate of role {own.current.role.value}, want {name}")
 

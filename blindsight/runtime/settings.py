@@ -47,6 +47,7 @@ class ProcessSettings(BaseSettings):
         drain_seconds: after SIGTERM, for what has begun; what is not done then is cut off.
         metrics_port: where to serve /metrics; 0 for not at all.
         metrics_host: the address it is served at; in a container, 0.0.0.0 for the network of its own.
+        metrics_tls: serve it with `tls`, to who scrapes metrics and shows a certificate that says so.
         log_level: as Python's logging names it.
         die_with_parent: end when the process that started this one ends.
     """
@@ -61,6 +62,7 @@ class ProcessSettings(BaseSettings):
     drain_seconds: float = pydantic.Field(default=DRAIN_SECONDS, ge=0, le=3600)
     metrics_port: int = pydantic.Field(default=0, ge=0, le=65535)
     metrics_host: str = "127.0.0.1"
+    metrics_tls: bool = False
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     die_with_parent: bool = False
 
@@ -133,18 +135,16 @@ class ServiceSettings(ProcessSettings):
 
     Attributes:
         address: where to serve, HOST:PORT; port 0 takes a free one.
-        insecure: allow a plaintext address that is not loopback.
         data: the service's own folder; zones never share one.
     """
 
     address: str = "127.0.0.1:0"
-    insecure: bool = False
     data: Path
 
     @property
     def listeners(self) -> list[Listener]:
         """Where to serve."""
-        return [Listener("address", self.address, self.certificates, self.insecure)]
+        return [Listener("address", self.address, self.certificates)]
 
     @property
     def access(self) -> Access | None:

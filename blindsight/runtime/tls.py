@@ -124,6 +124,29 @@ class Certificates:
         context.load_cert_chain(certificate, key, password="")
         return context
 
+    def server_context(self) -> ssl.SSLContext:
+        """Returns what a server outside gRPC shows the newest certificate with; it wants one of each caller.
+
+        Raises:
+            OSError: if its files change at this moment.
+        """
+        authority, certificate, key = (self._folder / name for name in _FILES)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(authority)
+        context.load_cert_chain(certificate, key, password="")
+        return context
+
+    def role_of_peer(self, shown: dict[str, Any]) -> Role | None:
+        """Returns the role in what `getpeercert` tells of a peer; None if it has none, or was revoked."""
+        own = self.current
+        uris = [value for kind, value in shown.get("subjectAltName", ()) if kind == "URI"]
+        named = role_of(uris[0]) if len(uris) == 1 else None
+        if named is None or named[0] != own.vault or int(shown["serialNumber"], 16) in own.revoked:
+            return None
+        return named[1]
+
     def server_credentials(self) -> grpc.ServerCredentials:
         """Returns credentials of a server that wants a certificate of every caller."""
         shown = self.current

@@ -56,7 +56,7 @@ class KeyholderSettings(ServiceSettings, QueueSettings):
             InvalidArgument: if workers have an address of their own, and there is no certificate for it.
         """
         own = self.certificates
-        users = Listener("address", self.address, None if is_loopback(self.address) else own, self.insecure)
+        users = Listener("address", self.address, None if is_loopback(self.address) else own)
         if not self.worker_address:
             return [users]
         if own is None:

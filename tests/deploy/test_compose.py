@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import stat
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from blindsight.runtime.roles import Role
 from blindsight.runtime.settings import DRAIN_SECONDS
 from blindsight.runtime.shutdown import CLOSING_SECONDS
+from blindsight.runtime.tls import Certificates
+from blindsight.trusted.identity import Authority
 from blindsight.trusted.keyring import passphrase
 from services.evaluator.settings import EvaluatorSettings
 from services.keyholder.settings import KeyholderSettings
@@ -99,15 +105,48 @@ def test_only_the_keyholder_s_port_is_published_and_on_loopback() -> None:
 
 
 def test_keys_and_secrets_are_on_the_trusted_side_alone() -> None:
-    mounting = {name for name, one in SERVICES.items() if "keyholder:" in str(one.get("volumes", ""))}
+    volumes = {name: [str(volume) for volume in one.get("volumes", [])] for name, one in SERVICES.items()}
+    mounting = {name for name, given in volumes.items() if any(one.startswith("keyholder:") for one in given)}
     assert mounting == {"keyholder", "worker"}
-    assert SERVICES["worker"]["volumes"] == ["keyholder:/keys:ro"]
+    assert "keyholder:/keys:ro" in volumes["worker"]
     assert {name: secrets(name) for name in SERVICES if secrets(name)} == {
         "keyholder": {"passphrase", "queue-url"},
         "worker": {"passphrase", "queue-url"},
         "rabbitmq": {"rabbitmq-user"},
         "grafana": {"grafana-password"},
     }
+
+
+def test_each_service_has_its_own_certificate_and_no_other() -> None:
+    roles = {"keyholder": "keyholder", "worker": "worker", "evaluator": "evaluator", "storage": "storage"}
+    mounted = {
+        name: [volume for volume in one.get("volumes", []) if "secrets" in volume]
+        for name, one in SERVICES.items()
+    }
+    wanted = {
+        name: [f"./secrets/tls/{role}:/run/tls:ro"] for name, role in {**roles, "rabbitmq": "queue"}.items()
+    }
+    assert {name: volumes for name, volumes in mounted.items() if volumes} == wanted
+    for name in wanted:
+        assert SERVICES[name]["group_add"] == ["${BLINDSIGHT_GROUP:?run deploy/make-certificates first}"]
+    for name in roles:
+        assert SERVICES[name]["environment"][f"BLINDSIGHT_{name.upper()}_TLS"] == "/run/tls"
+    assert "./rabbitmq/10-tls.conf:/etc/rabbitmq/conf.d/10-tls.conf:ro" in SERVICES["rabbitmq"]["volumes"]
+
+
+@pytest.mark.parametrize("service", SETTINGS)
+def test_the_health_of_an_image_is_asked_with_the_certificate_of_its_service(service: str) -> None:
+    """By the line of the Dockerfile itself, in a shell, at a service that has one and at none."""
+    dockerfile = (DEPLOY / "docker" / "Dockerfile").read_text()
+    (line,) = (one for one in dockerfile.splitlines() if f"$BLINDSIGHT_{service.upper()}_ADDRESS" in one)
+    command = line.strip().removeprefix("CMD ").replace("python", "echo", 1)
+    prefix = f"BLINDSIGHT_{service.upper()}"
+    for tls, end in (({}, []), ({f"{prefix}_TLS": "/run/my tls"}, ["--tls", "/run/my tls"])):
+        shown = ["sh", "-c", command.replace("echo", "printf '%s\\n'", 1)]
+        done = subprocess.run(
+            shown, env={f"{prefix}_ADDRESS": "a:1", **tls}, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.splitlines() == ["-P", "-m", "blindsight.runtime.health", "a:1", *end]
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -160,4 +199,44 @@ def test_secrets_are_made_once_in_a_closed_folder_and_fit_each_other(tmp_path: P
     assert {f"./secrets/{name}" for name in made} == {one["file"] for one in FILE["secrets"].values()}
     passphrase.from_file(folder / "passphrase")
     (password,) = re.findall(r"default_pass = (\S+)", made["rabbitmq-user.conf"])
-    assert made["queue-url"].strip() == f"amqp://blindsight:{password}@rabbitmq:5672/%2F"
+    assert made["queue-url"].strip() == f"amqps://blindsight:{password}@rabbitmq:5671/%2F"
+
+
+def certified(folder: Path) -> None:
+    command = Path(sys.executable).parent
+    variables = {**os.environ, "PATH": f"{command}:{os.environ['PATH']}"}
+    subprocess.run([folder / "make-certificates"], env=variables, check=True, capture_output=True)
+
+
+def test_certificates_are_made_for_all_and_renewed_for_those_that_need_it(tmp_path: Path) -> None:
+    folder = Path(
+        shutil.copytree(DEPLOY, tmp_path / "deploy", ignore=shutil.ignore_patterns("secrets", ".env"))
+    )
+    (folder / ".env").write_text("BLINDSIGHT_PORT=7499\nBLINDSIGHT_GROUP=7\n")
+    certified(folder)
+    assert (folder / ".env").read_text() == f"BLINDSIGHT_PORT=7499\nBLINDSIGHT_GROUP={os.getgid()}\n"
+    assert stat.S_IMODE((folder / "secrets").stat().st_mode) == 0o700
+    made = {path.name: path for path in (folder / "secrets" / "tls").iterdir()}
+    assert made.keys() == set(Role)
+    before = {}
+    for role, path in made.items():
+        own = Certificates(path).current
+        assert own.role == role
+        before[role] = own.serial
+        modes = [stat.S_IMODE(one.stat().st_mode) for one in (path, path / "tls.key", path / "tls.crt")]
+        assert modes == ([0o700, 0o600, 0o644] if role == "owner" else [0o750, 0o640, 0o644])
+    authority = folder / "secrets" / "authority"
+    assert stat.S_IMODE(authority.stat().st_mode) == 0o700
+    Authority.open(authority).revoke("worker")
+    Authority.open(authority).issue(Role.STORAGE, made["storage"], [], 29)
+    certified(folder)
+    after = {role: Certificates(path).current.serial for role, path in made.items()}
+    assert {role for role in made if after[role] != before[role]} == {"worker", "storage"}
+    assert stat.S_IMODE((made["storage"] / "tls.key").stat().st_mode) == 0o640
+
+
+def test_no_setting_and_no_address_of_what_is_deployed_is_unencrypted() -> None:
+    texts = {path: path.read_text() for path in DEPLOY.rglob("*") if path.is_file() and path.name != ".env"}
+    for path, text in texts.items():
+        if "secrets" not in path.relative_to(DEPLOY).parts:
+            assert not re.search(r"INSECURE|amqp://|:5672", text), path

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 from typing import Any
 
+import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
 from support import kustomize
+from support.bulk import BulkServices
+from support.cert_manager import CertManager
 from support.kustomize import FOLDER, OVERLAYS, Manifest, containers, pod
+from support.photos import small_photo
+from support.ports import free_ports
 
+import blindsight
+from blindsight.runtime import health
 from blindsight.runtime.health import LIVENESS, READINESS
+from blindsight.runtime.roles import DAYS, RENEW_DAYS, Role, spiffe_id
 from blindsight.runtime.settings import DRAIN_SECONDS
 from blindsight.runtime.shutdown import CLOSING_SECONDS
+from blindsight.runtime.tls import Certificates
 
+# Of its custom resources, which Kubernetes' own schemas do not know.
+OF_CERT_MANAGER = json.loads(Path(__file__).with_name("cert-manager.schema.json").read_text())
 TRUSTED, UNTRUSTED = "blindsight-trusted", "blindsight-untrusted"
-PORTS = {"keyholder": 7420, "evaluator": 7421, "storage": 7422, "rabbitmq": 5672}
+PORTS = {"keyholder": 7420, "evaluator": 7421, "storage": 7422, "rabbitmq": 5671}
 ZONES = {
     "keyholder": TRUSTED,
     "worker": TRUSTED,
@@ -70,7 +83,89 @@ def test_it_is_rendered_the_same_with_and_without_kubectl(overlay: str) -> None:
 
 def test_every_manifest_is_valid_to_the_letter(manifests: tuple[Manifest, ...]) -> None:
     for manifest in manifests:
-        kubernetes_validate.validate(manifest, "1.30", strict=True)
+        if manifest["apiVersion"] == "cert-manager.io/v1":
+            assert manifest.keys() == {"apiVersion", "kind", "metadata", "spec"}
+            jsonschema.validate(manifest["spec"], OF_CERT_MANAGER | {"$ref": f"#/$defs/{manifest['kind']}"})
+        else:
+            kubernetes_validate.validate(manifest, "1.30", strict=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"dnsName": ["storage"]}, {"usages": ["server"]}, {"duration": 90}, {"privateKey": {"size": "P-256"}}],
+)
+def test_a_certificate_that_cert_manager_would_refuse_is_not_valid(change: dict[str, Any]) -> None:
+    manifest = of_kind(kustomize.rendered("production"), "Certificate")["storage"]
+    wrong = {**manifest, "spec": {**manifest["spec"], **change}}
+    with pytest.raises(jsonschema.ValidationError):
+        test_every_manifest_is_valid_to_the_letter((wrong,))
+
+
+def test_each_workload_has_a_certificate_of_its_role_and_the_authority_is_in_neither_zone(
+    manifests: tuple[Manifest, ...],
+) -> None:
+    certificates = of_kind(manifests, "Certificate")
+    authority = certificates.pop("blindsight-authority")
+    assert authority["metadata"]["namespace"] == "cert-manager"
+    assert of_kind(manifests, "ClusterIssuer")["blindsight"]["spec"]["ca"] == {
+        "secretName": authority["spec"]["secretName"]
+    }
+    assert certificates.keys() == ZONES.keys() | {"owner"}
+    for name, certificate in certificates.items():
+        role = {"rabbitmq": "queue"}.get(name, name)
+        about = certificate["spec"]
+        assert certificate["metadata"]["namespace"] == ZONES.get(name, TRUSTED)
+        assert about["uris"] == [spiffe_id("blindsight", Role(role))]
+        assert about["dnsNames"] == [role]
+        assert ("server auth" in about["usages"]) == (name in PORTS)
+        assert about["duration"] == f"{DAYS * 24}h"
+        assert about["renewBefore"] == f"{RENEW_DAYS * 24}h"
+        assert about["issuerRef"] == {"name": "blindsight", "kind": "ClusterIssuer"}
+        assert about["privateKey"]["rotationPolicy"] == "Always"
+    for name, workload in workloads(manifests).items():
+        (container,) = containers(workload)
+        mounted = [one["mountPath"] for one in container["volumeMounts"] if one["name"] == "tls"]
+        assert mounted == ["/run/tls"]
+        variables = {one["name"]: one["value"] for one in container["env"]}
+        assert name == "rabbitmq" or variables[f"BLINDSIGHT_{name.upper()}_TLS"] == "/run/tls"
+
+
+def test_the_broker_has_the_listener_of_the_compose_file(manifests: tuple[Manifest, ...]) -> None:
+    deployed = (FOLDER.parent / "rabbitmq" / "10-tls.conf").read_text()
+    assert of_kind(manifests, "ConfigMap")["rabbitmq"]["data"] == {"10-tls.conf": deployed}
+
+
+@pytest.mark.timeout(180)
+def test_services_take_certificates_of_exactly_these_fields_and_renewed_ones(
+    tmp_path: Path,
+) -> None:
+    specs = {
+        one["spec"].get("dnsNames", [""])[0]: one["spec"]
+        for one in kustomize.rendered("production")
+        if one["kind"] == "Certificate"
+    }
+    issuer = CertManager(tmp_path / "mounted", specs)
+    beyond = {"keyholder": {"address": f"0.0.0.0:{free_ports(1)[0]}"}}
+    (tmp_path / "services").mkdir()
+    services = BulkServices(tmp_path / "services", settings=beyond, certificates=issuer)
+    try:
+        services.start()
+        services.worker()
+        with blindsight.connect(services.address(), tls=issuer.of(Role.OWNER)) as vault:
+            album = vault.create_collection("album", embedder="pixels", dimension=64)
+            assert album.ingest_bulk([("one.png", small_photo(1))]).wait().done == 1
+            health.require_serving(services.address("storage"), tls=issuer.of(Role.STORAGE))
+            shown = {role: Certificates(issuer.of(role)).current.serial for role in Role}
+            for role in Role:
+                issuer.issue(role.value)
+                assert Certificates(issuer.of(role)).current.serial != shown[role]
+            for number in range(2, 4):
+                assert album.ingest_bulk([(f"{number}.png", small_photo(number))]).wait().done == 1
+            assert album.search(small_photo(1), k=3).results[0][0].name == "one.png"
+        told = "".join(path.read_text() for path in (tmp_path / "services").glob("*.log"))
+        assert "certificate_refused" not in told
+    finally:
+        services.stop()
 
 
 def test_each_workload_is_in_the_namespace_of_its_zone(manifests: tuple[Manifest, ...]) -> None:
@@ -119,15 +214,13 @@ def test_every_container_has_requests_limits_and_probes(manifests: tuple[Manifes
             for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
                 assert probe in container, (name, probe)
             if name in {"keyholder", "evaluator", "storage"}:
-                asked = {
-                    kind: container[f"{kind}Probe"]["grpc"] for kind in ("startup", "liveness", "readiness")
-                }
-                alive = {"port": PORTS[name], "service": LIVENESS}
-                assert asked == {
-                    "startup": alive,
-                    "liveness": alive,
-                    "readiness": alive | {"service": READINESS},
-                }
+                for kind, asked in (("startup", LIVENESS), ("liveness", LIVENESS), ("readiness", READINESS)):
+                    program = ["python", "-P", "-m", "blindsight.runtime.health"]
+                    wanted = [*program, f"127.0.0.1:{PORTS[name]}", asked, "--tls", "/run/tls"]
+                    probe = container[f"{kind}Probe"]
+                    assert probe["exec"]["command"] == wanted
+                    # It waits so long for an answer, after a start of Python.
+                    assert probe["timeoutSeconds"] > health.ANSWER_SECONDS
 
 
 def test_pods_are_given_the_time_that_their_drain_takes(manifests: tuple[Manifest, ...]) -> None:
@@ -164,11 +257,11 @@ def test_secrets_are_references_and_the_untrusted_zone_has_only_the_broker_s(
     assert not of_kind(manifests, "Secret")
     named = {name: set(secrets_named(workload["spec"])) for name, workload in workloads(manifests).items()}
     assert named == {
-        "keyholder": {"blindsight-keys", "blindsight-passphrase", "blindsight-queue"},
-        "worker": {"blindsight-keys", "blindsight-passphrase", "blindsight-queue"},
-        "evaluator": set(),
-        "storage": set(),
-        "rabbitmq": {"blindsight-broker"},
+        "keyholder": {"blindsight-keys", "blindsight-passphrase", "blindsight-queue", "keyholder-tls"},
+        "worker": {"blindsight-keys", "blindsight-passphrase", "blindsight-queue", "worker-tls"},
+        "evaluator": {"evaluator-tls"},
+        "storage": {"storage-tls"},
+        "rabbitmq": {"blindsight-broker", "rabbitmq-tls"},
     }
 
 

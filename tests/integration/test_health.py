@@ -43,7 +43,7 @@ def test_what_answers_without_serving_is_not_healthy() -> None:
     assert line.startswith(f"blindsight health: {address} does not answer")
     assert health() == (
         1,
-        "blindsight health: 0 arguments, want HOST:PORT, liveness or readiness, and --tls FOLDER",
+        "blindsight health: 0 arguments, want HOST:PORT, liveness, readiness or metrics, and --tls FOLDER",
     )
 
 

@@ -164,7 +164,7 @@ def test_the_sdk_goes_on_when_its_certificate_was_renewed_and_the_old_one_has_en
     world: World, tmp_path: Path
 ) -> None:
     own = tmp_path / "owner"
-    end = world.issuer.brief(Role.OWNER, own, 4)
+    end = world.issuer.brief(Role.OWNER, own, 6)
     renewed = threading.Event()
 
     def photos() -> Iterator[tuple[str, bytes]]:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import socket
+import subprocess
 import sys
 import threading
 import time
 import urllib.parse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import daemon
@@ -25,7 +28,7 @@ from vault import Vault
 
 import blindsight
 from blindsight.client import Collection, IngestProgress, IngestReport
-from blindsight.errors import Unavailable
+from blindsight.errors import PermissionDenied, Unavailable
 from demo import views
 
 SERVICES = ("storage", "evaluator", "keyholder")
@@ -77,7 +80,9 @@ def test(base: str, tag: str) -> None:
         timed("all services are healthy", lambda: start(vault))
         timed("containers are confined", lambda: check_confinement(vault))
         timed("no untrusted container reaches the keyholder or the world", lambda: check_zones(vault, port))
-        with blindsight.connect(f"127.0.0.1:{port}") as client:
+        address, own = f"127.0.0.1:{port}", vault.secrets / "tls" / "owner"
+        timed("who shows no certificate gets nothing", lambda: check_certificates(address))
+        with blindsight.connect(address, tls=own) as client:
             photos = client.create_collection("photos")
             given = {view.name: view.data for view in list(views.gallery())[::3][:PHOTOS]}
             killed = f"{len(given)} photos ingested, while {', '.join(SERVICES)} were killed"
@@ -87,6 +92,10 @@ def test(base: str, tag: str) -> None:
             killed = f"{len(given)} photos ingested in bulk, while {', '.join(ALL)} were killed"
             timed(killed, lambda: ingest_bulk(vault, queued, given))
             timed("every one of them is there too, once", lambda: check_photos(queued, given))
+            timed(
+                "all certificates are renewed, and those before revoked, while everything runs",
+                lambda: renew(vault, queued, address, given),
+            )
             timed("Prometheus scrapes all services", lambda: check_targets(vault))
             timed("and saw each of them start again", lambda: check_seen(vault))
             timed("all stop at SIGTERM with exit code 0, and start again", lambda: restart(vault))
@@ -131,9 +140,13 @@ def check_pins(images: dict[str, str], base: str) -> None:
         others = {"base": base, "grafana": base, **images}
         named = {name: f"{address}/{name}:1" for name in others}
         digests = {name: registry.push(image, named[name]) for name, image in others.items()}
-        (folder / ".env").write_text("BLINDSIGHT_PORT=7499\n")
+        (folder / ".env").write_text("BLINDSIGHT_PORT=7499\nBLINDSIGHT_GROUP=0\n")
         wanted = {f"BLINDSIGHT_{name.upper()}_IMAGE": digest for name, digest in digests.items()}
-        assert registry.pinned(folder, named) == {"BLINDSIGHT_PORT": "7499", **wanted}
+        assert registry.pinned(folder, named) == {
+            "BLINDSIGHT_PORT": "7499",
+            "BLINDSIGHT_GROUP": "0",
+            **wanted,
+        }
         registry.push(images["prometheus"], named["rabbitmq"])
         vault = Vault("blindsightpins", folder, {})
         shown = vault.compose("config")
@@ -197,6 +210,43 @@ def check_zones(vault: Vault, port: int) -> None:
 
 def reached_from(vault: Vault, service: str, places: list[tuple[str, int]]) -> str:
     return vault.python(service, _REACHED.format(places=places)).strip()
+
+
+def check_certificates(address: str) -> None:
+    try:
+        blindsight.connect(address, timeout_seconds=5)
+    except Unavailable:
+        return
+    raise AssertionError("the keyholder answered without TLS")
+
+
+def renew(vault: Vault, queued: Collection, address: str, given: dict[str, bytes]) -> None:
+    """A copy of each certificate is refused, and photos come through with the new ones, without a restart."""
+    started = {name: vault.inspect(name)["State"]["StartedAt"] for name in ALL}
+    old = vault.secrets / "old"
+    shutil.copytree(vault.secrets / "tls" / "owner", old)
+    authority = ["--authority", str(vault.secrets / "authority")]
+    for role in ("storage", "evaluator", "keyholder", "worker", "queue", "owner"):
+        subprocess.run(
+            [Path(sys.executable).with_name("blindsight"), "certificates", "revoke", role, *authority],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+    running.certify(vault.secrets.parent)
+    docker("exec", vault.container("rabbitmq"), "rabbitmqctl", "-q", "eval", "ssl:clear_pem_cache().")
+    docker("exec", vault.container("rabbitmq"), "rabbitmqctl", "-q", "close_all_connections", "renewed")
+    items = list(given.items())[:PORTION]
+    job = queued.ingest_bulk([(f"again {name}", data + b" ") for name, data in items])
+    assert (ended := job.wait()).state == "finished", ended
+    try:
+        with blindsight.connect(address, tls=old) as client:
+            client.collections()
+    except PermissionDenied:
+        pass
+    else:
+        raise AssertionError("a revoked certificate was taken")
+    assert started == {name: vault.inspect(name)["State"]["StartedAt"] for name in ALL}
+    vault.wait_healthy(*ALL)
 
 
 def ingest(vault: Vault, photos: Collection, given: dict[str, bytes]) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 import time
@@ -81,6 +82,7 @@ class Vault:
         self.name = project
         self.backups = folder.parent / "backups"
         self._file = folder / COMPOSE_FILE.name
+        self.secrets = folder / "secrets"
         self._variables = variables
 
     def compose(self, *arguments: str) -> str:
@@ -147,6 +149,13 @@ def copied() -> Iterator[Path]:
         yield folder
 
 
+def certify(folder: Path) -> None:
+    """Has a copy's `make-certificates` issue what is missing, and renew what is to be."""
+    command = Path(sys.executable).parent
+    variables = {**os.environ, "PATH": f"{command}:{os.environ['PATH']}"}
+    subprocess.run([folder / "make-certificates"], env=variables, check=True, stdout=subprocess.DEVNULL)
+
+
 @contextmanager
 def project(tag: str, images: dict[str, str], port: int) -> Iterator[Vault]:
     """A vault of a copy of deploy/, with secrets of its own; all of it goes at the end."""
@@ -156,6 +165,7 @@ def project(tag: str, images: dict[str, str], port: int) -> Iterator[Vault]:
         backups.mkdir()
         backups.chmod(0o777)  # and write it
         subprocess.run([folder / "make-secrets"], check=True, stdout=subprocess.DEVNULL)
+        certify(folder)
         variables = {
             "BLINDSIGHT_TAG": tag,
             "BLINDSIGHT_PORT": str(port),

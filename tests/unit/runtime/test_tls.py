@@ -295,8 +295,8 @@ async def test_a_connection_of_an_older_version_of_tls_may_call_nothing(issuer):
 
 async def test_a_stream_outlives_the_renewal_and_the_end_of_certificates(issuer, tmp_path):
     of_storage, of_keyholder = tmp_path / "storage", tmp_path / "keyholder"
-    end = issuer.brief(Role.STORAGE, of_storage, 3)
-    issuer.brief(Role.KEYHOLDER, of_keyholder, 3)
+    end = issuer.brief(Role.STORAGE, of_storage, 6)
+    issuer.brief(Role.KEYHOLDER, of_keyholder, 6)
     async with serving(of_storage) as (_, address):
         one = peer(address, of_keyholder)
         more = asyncio.Queue()
