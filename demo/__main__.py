@@ -172,8 +172,18 @@ def report(
     console.print(table)
 
 
-def main() -> None:
-    """Runs the demo."""
+def main() -> int:
+    """Runs the demo; returns its exit code."""
+    try:
+        run()
+    except BlindsightError as error:
+        sys.stderr.write(f"demo: {error.message}\n")
+        return 1
+    return 0
+
+
+def run() -> None:
+    """Ingests, searches, draws and reports."""
     started = time.monotonic()
     made = track(gallery(), "Making views of the photos", total=None, console=console)
     # Two recipes may produce the same file, which a collection holds only once.
@@ -197,9 +207,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except BlindsightError as error:
-        sys.stderr.write(f"demo: {error.message}\n")
-        leave(1)
-    leave(0)
+    leave(main)

@@ -22,4 +22,4 @@ def main() -> None:
     from blindsight.cli import app
     from blindsight.runtime.leaving import leave
 
-    leave(app.run(sys.argv[1:]))
+    leave(lambda: app.run(sys.argv[1:]))

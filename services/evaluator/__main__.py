@@ -32,4 +32,4 @@ async def _serve(settings: EvaluatorSettings) -> None:
 
 
 if __name__ == "__main__":
-    leave(main())
+    leave(main)

@@ -94,4 +94,4 @@ def _register(keyholder: Keyholder, server: grpc.aio.Server) -> None:
 
 
 if __name__ == "__main__":
-    leave(main())
+    leave(main)

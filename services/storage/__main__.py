@@ -45,4 +45,4 @@ def _measure(store: Store) -> None:
 
 
 if __name__ == "__main__":
-    leave(main())
+    leave(main)

@@ -87,4 +87,4 @@ async def _admitted(keyholder: KeyholderClient, stopping: asyncio.Event) -> bool
 
 
 if __name__ == "__main__":
-    leave(main())
+    leave(main)

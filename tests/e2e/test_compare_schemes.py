@@ -142,7 +142,8 @@ def test_a_path_that_is_not_there_is_one_line_and_exit_code_2(tmp_path):
     assert done.stderr == "blindsight: error: no such file or folder: nowhere\n"
 
 
-def test_a_run_that_is_stopped_leaves_nothing_behind(folder, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_run_that_is_stopped_leaves_nothing_behind(folder, tmp_path, number):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     arguments = ["compare-schemes", str(folder), "--images", "6", "--report", str(tmp_path / "out")]
@@ -150,8 +151,8 @@ def test_a_run_that_is_stopped_leaves_nothing_behind(folder, tmp_path):
         assert any("✓ ckks-4096" in line for line in process.stderr)
         [path] = scratch.glob("*/vault/keyholder/log.jsonl")
         with path.open() as log:
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(PATIENCE_SECONDS) == 128 + signal.SIGTERM
+            process.send_signal(number)
+            assert process.wait(PATIENCE_SECONDS) == 128 + number
             assert "draining" in log.read(), "the services were asked to stop, not killed"
     assert list(scratch.iterdir()) == []
     assert list((tmp_path / "out").iterdir()) == []

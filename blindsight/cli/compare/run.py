@@ -45,9 +45,13 @@ def _measured(paths: Sequence[str], wanted: int) -> tuple[Results, Task]:
     output.note(page.about_images(described))
     machine = _machine()
     rows, left_out = list[Row](), list[LeftOut]()
-    with temporary.ended_by_sigterm(), tempfile.TemporaryDirectory(prefix="blindsight-compare-") as folder:
+    with (
+        temporary.ended_in_order(),
+        tempfile.TemporaryDirectory(prefix="blindsight-compare-") as folder,
+        contextlib.ExitStack() as running,
+    ):
         task, plain = plaintext.judge(gallery, photos.queries(gallery))
-        for found in _schemes(task, Path(folder)):
+        for found in _schemes(task, Path(folder), running):
             if isinstance(found, Row):
                 rows.append(found)
                 _report(found)
@@ -57,13 +61,12 @@ def _measured(paths: Sequence[str], wanted: int) -> tuple[Results, Task]:
     return Results(described, tuple(task.queries), (*rows, plain), tuple(left_out), machine), task
 
 
-def _schemes(task: Task, folder: Path) -> Iterator[Row | LeftOut]:
+def _schemes(task: Task, folder: Path, running: contextlib.ExitStack) -> Iterator[Row | LeftOut]:
     with output.spinner("making keys and starting three services"):
-        services = contextlib.ExitStack()
-        running = services.enter_context(vaults.running(folder / "vault"))
-    with services:
-        for recipe in vaults.RECIPES:
-            yield vaults.measure(running, recipe, task)
+        services = running.enter_context(vaults.running(folder / "vault"))
+    for recipe in vaults.RECIPES:
+        yield vaults.measure(services, recipe, task)
+    running.close()  # the others have the machine to themselves
     for baseline in programs.BASELINES:
         yield programs.measure(baseline, task, folder)
 

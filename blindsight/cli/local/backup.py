@@ -17,7 +17,7 @@ import typer
 from blindsight.cli import options, output
 from blindsight.cli.local.keys import KEY_FILE_NAME
 from blindsight.cli.local.setup import GENERATED_NAME
-from blindsight.cli.local.temporary import ended_by_sigterm
+from blindsight.cli.local.temporary import ended_in_order
 from blindsight.cli.options import Json
 from blindsight.cli.status import ZONE_STYLES
 from blindsight.errors import InvalidArgument
@@ -146,7 +146,7 @@ def _kept(data: Path, zone: Zone) -> list[Kept]:
 
 @contextmanager
 def _metered(what: str) -> Iterator[Callable[[int, int], None]]:
-    with ended_by_sigterm(), output.meter(f"{what}, MiB") as meter:
+    with ended_in_order(), output.meter(f"{what}, MiB") as meter:
         yield lambda done, total: meter.update(-(-done // _MIB), -(-total // _MIB))
 
 

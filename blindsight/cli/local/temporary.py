@@ -35,7 +35,7 @@ def services(data: Path, *, quiet: bool = False) -> Iterator[str]:
     said = subprocess.PIPE if quiet else None
     # Nobody reads the pipe until the end: `up` writes far less than it holds.
     with (
-        ended_by_sigterm(),
+        ended_in_order(),
         subprocess.Popen(
             [*command, *options],
             stdin=subprocess.DEVNULL,
@@ -58,17 +58,21 @@ def services(data: Path, *, quiet: bool = False) -> Iterator[str]:
 
 
 @contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """Makes SIGTERM raise SystemExit while the block runs, so that it cleans up as after Ctrl-C."""
+def ended_in_order() -> Iterator[None]:
+    """Makes SIGTERM and SIGHUP raise SystemExit while the block runs, so that it cleans up as on Ctrl-C."""
 
     def end(number: int, _frame: FrameType | None) -> NoReturn:
         raise SystemExit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, end)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    heard = [number for number, handler in before.items() if handler is not signal.SIG_IGN]  # as by nohup
+    for number in heard:
+        signal.signal(number, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number in heard:
+            signal.signal(number, before[number])
 
 
 def _reason(process: subprocess.Popen[str]) -> str:

@@ -96,12 +96,13 @@ class StorageClient:
         self._peer = Peer(Role.STORAGE, address, storage_pb2_grpc.StorageServiceStub, connection)
 
     async def _call(
-        self, rpc: Callable[..., Awaitable[Any]], request: Any, seconds: float = timeouts.CALL_SECONDS
+        self, rpc: Callable[..., Awaitable[Any]], request: Any, seconds: float | None = None
     ) -> Any:
-        return await self._peer.call(lambda: rpc(request, metadata=renamed("storage"), timeout=seconds))
+        limit = seconds or timeouts.CALL_SECONDS
+        return await self._peer.call(lambda: rpc(request, metadata=renamed("storage"), timeout=limit))
 
     async def _write(
-        self, rpc: Callable[..., Awaitable[Any]], request: Any, seconds: float = timeouts.CALL_SECONDS
+        self, rpc: Callable[..., Awaitable[Any]], request: Any, seconds: float | None = None
     ) -> Any:
         request.fencing_token = await self.fence.token()
         with self._fenced():
