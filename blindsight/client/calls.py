@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from contextvars import ContextVar
 from functools import partial
+from queue import SimpleQueue
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import grpc
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
+from blindsight.client.apart import Apart, Outcome
 from blindsight.client.channels import Channels
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument, Unavailable
 from blindsight.rpc.keyholder.v1.imaging_pb2_grpc import ImagingServiceStub
@@ -150,31 +153,84 @@ class _Named(
 
 
 class _Gate:
-    """Begins calls until it is closed: grpc crashes where a call begins on a closed channel."""
+    """Makes calls until it is closed: grpc crashes where a call begins on a closed channel.
+
+    What is gRPC's runs apart from the threads that call; see `Apart`.
+    """
 
     def __init__(self, channels: Channels) -> None:
         self._channels = channels
-        self._lock = threading.Lock()
+        self._apart = Apart()
         self.closed = False
 
-    def begin(self, method: Method, request: Any, **options: Any) -> Any:
-        """Returns a call that has begun, by the method that the newest channel has for it.
+    def answer(self, method: Method, request: Any, **options: Any) -> Any:
+        """Returns the answer of a call, which is cancelled if the wait for it ends before.
+
+        Raises:
+            InvalidArgument: if the channel is closed.
+            CertificateError: if the certificate that it shows has expired, or was revoked.
+            grpc.RpcError: if the call fails.
+        """
+        outcomes: SimpleQueue[Outcome] = SimpleQueue()
+
+        def begun(call: Any) -> None:
+            call.add_done_callback(lambda done: outcomes.put(Outcome.of(partial(_result, done))))
+
+        with self._open(method, request, options, begun):
+            return outcomes.get().get()
+
+    @contextmanager
+    def stream(self, method: Method, request: Any, **options: Any) -> Iterator[Iterator[Any]]:
+        """Yields the responses of a call, which is cancelled at the end of the block.
 
         Raises:
             InvalidArgument: if the channel is closed.
             CertificateError: if the certificate that it shows has expired, or was revoked.
         """
-        with self._lock:  # a close in another thread waits for it, and then cancels it
+        begun = request.attach if isinstance(request, _Feed) else _nothing
+        with closing(Apart()) as reading, self._open(method, request, options, begun) as call:
+            yield iter(lambda: reading.run(partial(next, call, None)), None)
+
+    @contextmanager
+    def _open(
+        self, method: Method, request: Any, options: Mapping[str, Any], begun: Callable[[Any], None]
+    ) -> Iterator[Any]:
+        """Yields a call that is among the caller's while the block runs, and cancelled at its end."""
+        calls: list[Any] = []
+
+        def begin() -> None:
             if self.closed:
                 raise closed()
             intercepted = grpc.intercept_channel(self._channels.current, _Named())
-            return method(intercepted)(request, **options)
+            calls.append(method(intercepted)(request, **options))
+            begun(calls[0])
+
+        def cancel() -> None:
+            for call in calls:
+                call.cancel()
+
+        try:
+            self._apart.run(begin)
+            with _current.get().having(calls[0]):
+                yield calls[0]
+        finally:
+            self._apart.begin(cancel)  # Ctrl-C ends the wait, too
 
     def close(self) -> None:
         """Lets no call begin any more, and cancels those that run."""
-        with self._lock:
-            self.closed = True
-        self._channels.close()
+        self.closed = True
+        self._apart.run(self._channels.close)
+
+
+def _nothing(_call: Any) -> None:
+    """Does nothing with a call that has begun."""
+
+
+def _result(call: Any) -> Any:
+    try:
+        return call.result()
+    except grpc.FutureCancelledError:
+        raise call from None  # an error as any other call's
 
 
 def closed() -> InvalidArgument:
@@ -189,33 +245,16 @@ class _Cancellable:
         self._gate = gate
 
     def unary_unary(self, *arguments: Any, **named: Any) -> Callable[..., Any]:
-        return partial(_answer, self._gate, lambda channel: channel.unary_unary(*arguments, **named).future)
+        return partial(self._gate.answer, lambda channel: channel.unary_unary(*arguments, **named).future)
 
     def stream_unary(self, *arguments: Any, **named: Any) -> Callable[..., Any]:
-        return partial(_answer, self._gate, lambda channel: channel.stream_unary(*arguments, **named).future)
+        return partial(self._gate.answer, lambda channel: channel.stream_unary(*arguments, **named).future)
 
     def unary_stream(self, *arguments: Any, **named: Any) -> Callable[..., Any]:
-        return partial(self._gate.begin, lambda channel: channel.unary_stream(*arguments, **named))
+        return partial(self._gate.stream, lambda channel: channel.unary_stream(*arguments, **named))
 
     def stream_stream(self, *arguments: Any, **named: Any) -> Callable[..., Any]:
-        return partial(self._gate.begin, lambda channel: channel.stream_stream(*arguments, **named))
-
-
-def _answer(gate: _Gate, method: Method, request: Any, **options: Any) -> Any:
-    """Returns the answer of a call, which is cancelled if the wait for it ends before.
-
-    Raises:
-        InvalidArgument: if the channel is closed.
-        grpc.RpcError: if the call fails.
-    """
-    call = gate.begin(method, request, **options)
-    try:
-        with _current.get().having(call):
-            return call.result()
-    except grpc.FutureCancelledError:
-        raise call from None  # an error as any other call's
-    finally:
-        call.cancel()  # Ctrl-C ends the wait, too
+        return partial(self._gate.stream, lambda channel: channel.stream_stream(*arguments, **named))
 
 
 class Connection:
@@ -236,6 +275,8 @@ class Connection:
         self._gate = _Gate(channels)
         # Stubs ask a channel for its four kinds of calls, and for nothing else.
         named = cast("grpc.Channel", _Cancellable(self._gate))
+        # It sets its methods in __init__, unknown to type checkers.
+        self.health: Any = HealthStub(named)
         self.keyholder = KeyholderServiceStub(named)
         self.imports = ImportServiceStub(named)
         self.imaging = ImagingServiceStub(named)
@@ -353,10 +394,8 @@ def exchange(
         Exception: if making a request fails, with that exception.
     """
     feed = _Feed(requests)
-    call = method(feed)
-    feed.attach(call)
     try:
-        yield from answers(call, expects=expects)
+        yield from answers(method(feed), expects=expects)
     except grpc.RpcError:
         if feed.error is not None:
             raise feed.error from None
@@ -366,15 +405,15 @@ def exchange(
 def answers(call: Any, *, expects: type[Response]) -> Iterator[Response]:  # noqa: ARG001 - the type of what is yielded
     """Yields the responses of a call, which is cancelled if they are not read to the end.
 
+    Args:
+        call: what a stub returned.
+        expects: the type of the responses.
+
     Raises:
         grpc.RpcError: if the call fails.
     """
-    try:
-        with _current.get().having(call):
-            yield from call
-    finally:
-        # Also when the caller stops reading, or Ctrl-C ends the wait.
-        call.cancel()
+    with call as messages:
+        yield from messages
 
 
 def incomplete(what: str) -> DataLoss:

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
 import blindsight
 from blindsight.client.arguments import checked, duration, text
@@ -112,12 +112,13 @@ def connect(
     folder = tls or os.environ.get(TLS_VARIABLE)
     options = client_options(keepalive_seconds, MAX_ANSWER_BYTES)
     channels = Channels(target, _certificates(folder), options)
+    connection = Connection(channels, target, retry_seconds, away)
     try:
-        _wait_until_ready(channels, target, timeout_seconds, (retry_seconds, _wait(wait_seconds)), away)
+        _wait_until_ready(connection, target, timeout_seconds, (retry_seconds, _wait(wait_seconds)), away)
     except BaseException:
-        channels.close()
+        connection.close()
         raise
-    return Vault(Connection(channels, target, retry_seconds, away), target)
+    return Vault(connection, target)
 
 
 def _wait(given: float | None) -> float | None:
@@ -553,7 +554,7 @@ def _weights(weights: Sequence[int]) -> list[int]:
 
 
 def _wait_until_ready(
-    channels: Channels,
+    connection: Connection,
     address: str,
     timeout_seconds: float,
     patience_seconds: tuple[float, float | None],
@@ -567,7 +568,7 @@ def _wait_until_ready(
     waiting = {state: Backoff(seconds.get(state, least)) for state in (*seconds, "")}
     while True:
         try:
-            _check_health(channels.current, address, timeout_seconds)
+            _check_health(connection, address, timeout_seconds)
         except Unavailable as error:
             state = error.metadata.get("state", "")
             hopeless = state == _NOBODY and absent is None and not _expected(address)
@@ -581,6 +582,7 @@ def _wait_until_ready(
             return
 
 
+<<<<<<< HEAD
 def _wanted(address: str) -> str:
     """Returns what would help where something else than a keyholder answers, or nothing."""
     host, port = addresses.parse(address)
@@ -597,8 +599,12 @@ def _expected(address: str) -> bool:
 
 def _check_health(channel: grpc.Channel, address: str, timeout_seconds: float) -> None:
     stub: Any = health_pb2_grpc.HealthStub(channel)  # sets its methods in __init__, unknown to type checkers
+=======
+def _check_health(connection: Connection, address: str, timeout_seconds: float) -> None:
+    request = health_pb2.HealthCheckRequest(service=_SERVICE)
+>>>>>>> 7ee70c0 (Keep gRPC's code out of the thread in which signals raise: Ctrl-C in the middle of a call was lost, or made its vault's close wait for ever)
     try:
-        answer = stub.Check(health_pb2.HealthCheckRequest(service=_SERVICE), timeout=timeout_seconds)
+        answer = connection.health.Check(request, timeout=timeout_seconds)
     except grpc.RpcError as error:
         raise _no_answer(error, address) from None
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
