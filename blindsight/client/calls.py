@@ -174,7 +174,7 @@ class _Gate:
         outcomes: SimpleQueue[Outcome] = SimpleQueue()
 
         def begun(call: Any) -> None:
-            call.add_done_callback(lambda done: outcomes.put(Outcome.of(partial(_result, done))))
+            call.add_done_callback(lambda done: outcomes.put(_outcome(partial(_result, done))))
 
         with self._open(method, request, options, begun):
             return outcomes.get().get()
@@ -189,32 +189,26 @@ class _Gate:
         """
         begun = request.attach if isinstance(request, _Feed) else _nothing
         with closing(Apart()) as reading, self._open(method, request, options, begun) as call:
-            yield iter(lambda: reading.run(partial(next, call, None)), None)
+            yield iter(lambda: reading.run(call.next).get(), None)
 
     @contextmanager
     def _open(
         self, method: Method, request: Any, options: Mapping[str, Any], begun: Callable[[Any], None]
-    ) -> Iterator[Any]:
+    ) -> Iterator[_Call]:
         """Yields a call that is among the caller's while the block runs, and cancelled at its end."""
-        calls: list[Any] = []
 
-        def begin() -> None:
+        def begin() -> Any:
             if self.closed:
                 raise closed()
             intercepted = grpc.intercept_channel(self._channels.current, _Named())
-            calls.append(method(intercepted)(request, **options))
-            begun(calls[0])
+            call = method(intercepted)(request, **options)
+            begun(call)
+            return call
 
-        def cancel() -> None:
-            for call in calls:
-                call.cancel()
-
-        try:
-            self._apart.run(begin)
-            with _current.get().having(calls[0]):
-                yield calls[0]
-        finally:
-            self._apart.begin(cancel)  # Ctrl-C ends the wait, too
+        with closing(_Call(self._apart)) as call:
+            self._apart.run(partial(call.begin, begin))
+            with _current.get().having(call):
+                yield call
 
     def close(self) -> None:
         """Lets no call begin any more, and cancels those that run."""
@@ -222,8 +216,58 @@ class _Gate:
         self._apart.run(self._channels.close)
 
 
-def _nothing(_call: Any) -> None:
-    """Does nothing with a call that has begun."""
+class _Call:
+    """A call; gRPC's object for it is touched, and freed, apart from the thread that makes it."""
+
+    def __init__(self, apart: Apart) -> None:
+        self._apart = apart
+        self._call: Any = None
+
+    def begin(self, begin: Callable[[], Any]) -> None:
+        """Begins the call; to be run apart, as `next`."""
+        self._call = begin()
+
+    def next(self) -> Outcome:
+        """Returns the next response, and None after the last."""
+        return _outcome(partial(next, self._call, None))
+
+    def cancel(self) -> None:
+        """Has the call cancelled."""
+        self._apart.begin(self._cancel)
+
+    def close(self) -> None:
+        """Has the call cancelled, and forgotten."""
+        self._apart.begin(self._forget)
+
+    def _cancel(self) -> None:
+        if self._call is not None:
+            self._call.cancel()
+
+    def _forget(self) -> None:
+        self._cancel()
+        self._call = None
+
+
+class _Failed(grpc.RpcError):
+    """How a call failed, without gRPC's object for it."""
+
+    def __init__(self, call: Any) -> None:
+        super().__init__()
+        self.code: Callable[[], grpc.StatusCode] = partial(_same, call.code())
+        self.details: Callable[[], str | None] = partial(_same, call.details())
+        self.trailing_metadata: Callable[[], Any] = partial(_same, call.trailing_metadata())
+
+
+def _same(value: Result) -> Result:
+    return value
+
+
+def _outcome(function: Callable[[], Any]) -> Outcome:
+    """Returns what comes of a function of gRPC's; an error is not raised here, for it would hold the call."""
+    try:
+        return Outcome(function())
+    except grpc.RpcError as error:
+        return Outcome(error=_Failed(error))
 
 
 def _result(call: Any) -> Any:
@@ -231,6 +275,10 @@ def _result(call: Any) -> Any:
         return call.result()
     except grpc.FutureCancelledError:
         raise call from None  # an error as any other call's
+
+
+def _nothing(_call: Any) -> None:
+    """Does nothing with a call that has begun."""
 
 
 def closed() -> InvalidArgument:
