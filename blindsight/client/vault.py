@@ -582,7 +582,6 @@ def _wait_until_ready(
             return
 
 
-<<<<<<< HEAD
 def _wanted(address: str) -> str:
     """Returns what would help where something else than a keyholder answers, or nothing."""
     host, port = addresses.parse(address)
@@ -597,12 +596,8 @@ def _expected(address: str) -> bool:
     return is_announced(address) or not addresses.is_loopback(address)
 
 
-def _check_health(channel: grpc.Channel, address: str, timeout_seconds: float) -> None:
-    stub: Any = health_pb2_grpc.HealthStub(channel)  # sets its methods in __init__, unknown to type checkers
-=======
 def _check_health(connection: Connection, address: str, timeout_seconds: float) -> None:
     request = health_pb2.HealthCheckRequest(service=_SERVICE)
->>>>>>> 7ee70c0 (Keep gRPC's code out of the thread in which signals raise: Ctrl-C in the middle of a call was lost, or made its vault's close wait for ever)
     try:
         answer = connection.health.Check(request, timeout=timeout_seconds)
     except grpc.RpcError as error:
