@@ -427,6 +427,8 @@ class Verified(TypedDict):
         verified: whether distance <= threshold.
         distance: squared Euclidean, or 1 - cosine similarity.
         threshold_source: "given", or which default it is.
+        vector: which of the item's vectors is the nearest; null: it has one without a name and a box, or a
+            pair was compared.
     """
 
     verified: bool
@@ -436,6 +438,7 @@ class Verified(TypedDict):
     metric: str
     scheme: str
     parameter_set: str
+    vector: VectorLabel | None
     timings_seconds: Seconds
 
 

@@ -63,7 +63,7 @@ def picture_or_array(path: Path) -> Any:
     if path.suffix.lower() == NUMPY:
         return load_matrix(path)
     if not paths.is_pipe(path):
-        return path
+        return str(path)
     data = _read(path)
     return _array(path, io.BytesIO(data)) if data.startswith(_MAGIC) else data
 

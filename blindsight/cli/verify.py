@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from blindsight.cli import arrays, completion, options, output
+from blindsight.cli import arrays, completion, listing, options, output
 from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json
 from blindsight.errors import InvalidArgument
 
@@ -108,7 +108,7 @@ def verify(
     if as_json:
         output.document(as_document(answer))
     else:
-        _show(answer, of_photos=isinstance(loaded[0], Path | bytes))
+        _show(answer, of_photos=isinstance(loaded[0], str | bytes))
 
 
 def as_document(answer: Verification) -> dict[str, object]:
@@ -153,6 +153,8 @@ def _show(answer: Verification, *, of_photos: bool) -> None:
         (word, style), f": {kind} distance {distance} {sign} threshold {threshold}",
         (f" ({answer.threshold_source})", "dim"),
     )  # fmt: skip
+    if answer.vector is not None:
+        line.append_text(output.text(f"; nearest is {listing.label(answer.vector)}"))
     output.stdout().print(line, soft_wrap=True)
     seconds = answer.timings.seconds()
     stages = [f"{stage} {output.duration(seconds[stage])}" for stage in _STAGES if seconds[stage] > 0]

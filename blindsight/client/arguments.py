@@ -162,7 +162,7 @@ def _rows_of_metadata(what: str, value: Any) -> Any:
 
 def _path(what: str, value: Any) -> Path:
     path = str(value) if isinstance(value, Path) else text(what, value)
-    if not path:  # pathlib would take this folder
+    if not path or not Path(value).parts:  # pathlib takes an empty one for this folder
         raise InvalidArgument(f"{what} is empty, want a path")
     if "\0" in path:
         raise InvalidArgument(f"{what} has a NUL in it, want a path")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from blindsight.client import kinds, sidecars, sources
@@ -85,6 +85,8 @@ class Sieve:
         for source in sources:
             if source.hidden:
                 self.hidden += 1
+            elif source.label in self._sidecars and Path(source.label).is_dir():
+                continue  # a link to a folder: its photo is told of it
             elif self._any:
                 yield self._beside(source)
             elif not source.found:
@@ -152,7 +154,7 @@ def single(image: ImageInput | tuple[str, ImageInput]) -> Source:
         InvalidArgument: if the path does not exist, or is a folder or a glob, or the type is not supported.
     """
     if isinstance(image, str | os.PathLike):
-        return sources.one(os.fspath(image))
+        return sources.one(_path(image))
     return next(_sources(image, 0))
 
 
@@ -182,14 +184,18 @@ def load(source: Source) -> bytes:
 
 @contextmanager
 def named(*photos: Source) -> Iterator[None]:
-    """Puts a photo's name into the InvalidImage that a call with these photos raises.
+    """Puts the name of the photo that it is about into the InvalidImage that a call with photos raises.
 
-    The keyholder is not told names, and does not say which of several photos it means: those are not named.
+    The keyholder is not told names, and says by number which of several photos it means.
     """
     try:
         yield
     except InvalidImage as error:
-        raise _naming(photos, error) from None
+        number = error.metadata.get("photo", "")
+        about = photos[int(number) :][:1] if number.isascii() and number.isdigit() else ()
+        if about and len(photos) > 1 and not about[0].name:
+            about = (replace(about[0], label=f"photo {int(number) + 1}", name="of no file"),)
+        raise _naming(about or photos, error) from None
 
 
 @contextmanager
@@ -241,14 +247,14 @@ def _sources(one: Any, position: int) -> Iterator[Source]:
         yield _told(one, position)
         return
     if isinstance(one, str | os.PathLike):
-        yield from sources.found(os.fspath(one))
+        yield from sources.found(_path(one))
         return
     name = ""
     if isinstance(one, tuple) and len(one) == 2 and isinstance(one[0], str):
         name, one = one
     label = name or f"input {position}"
     if isinstance(one, str | os.PathLike):
-        for source in sources.found(os.fspath(one)):
+        for source in sources.found(_path(one)):
             yield replace(source, name=sources.text(name))
     elif isinstance(one, bytes | bytearray | memoryview):
         yield Source(label, sources.text(name), partial(sources.limited, one))
@@ -257,6 +263,17 @@ def _sources(one: Any, position: int) -> Iterator[Source]:
     else:
         kind = type(one).__name__
         raise InvalidArgument(f"input {position} of type {kind}, want a path, bytes, an image or an array")
+
+
+def _path(given: str | os.PathLike[str]) -> str:
+    """Returns a path as a text.
+
+    Raises:
+        InvalidArgument: if it is an object of pathlib and empty, or that of this folder: they are the same.
+    """
+    if isinstance(given, PurePath) and not given.parts:
+        raise InvalidArgument("an empty path, want a file, a folder or a glob; this folder is Path.cwd()")
+    return os.fspath(given)
 
 
 def _told(photo: Photo, position: int) -> Source:

@@ -93,7 +93,8 @@ class RemarkedItem(Record[pb.RemarkedItem]):
     Attributes:
         number: index of the file, from 0, in the order in which files were given.
         name: file name.
-        remark: why no search will find it, as human-readable text in one line.
+        remark: why no search will find it, or that it was there and what is said of it now was not kept, as
+            human-readable text in one line.
     """
 
     number: int

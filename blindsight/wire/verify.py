@@ -9,6 +9,7 @@ from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.wire.collections import ASKED_METRIC, METRIC, Metric
 from blindsight.wire.common import COLLECTION_SCHEME, SCHEME
 from blindsight.wire.records import Record
+from blindsight.wire.vectors import VectorLabel
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,8 @@ class Verification(Record[pb.VerifyResponse]):
         verified: whether distance <= threshold.
         distance: squared Euclidean, or 1 - cosine similarity.
         threshold_source: "given", or which default it is.
+        vector: which of the item's vectors is the nearest; None: it has one without name and box, or a pair
+            was compared.
     """
 
     verified: bool
@@ -68,3 +71,4 @@ class Verification(Record[pb.VerifyResponse]):
     scheme: Annotated[str, SCHEME]
     parameter_set: str
     timings: VerifyTimings
+    vector: VectorLabel | None = None

@@ -142,7 +142,7 @@ class Keyholder:
             Turns(max(2, workers // 2)),
         )
         multiplier = Multiplier(evaluator, self._threads, self._alarms, keys.key_id)
-        self._verify = Verify(self.vault, self._crypto, self._scorer, multiplier)
+        self._verify = Verify(self.vault, self._catalog, self._crypto, self._scorer, multiplier)
         self._planes = Planes(self._items, storage, self._crypto)
         self._combinations = Combine(evaluator, self._crypto.pool, self._crypto.decoders, combine_seconds)
         self.processing = Processing(

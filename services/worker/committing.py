@@ -30,6 +30,6 @@ async def commit(
     except NotFound as error:
         return told + [one.with_outcome(ItemState.FAILED, error) for one in ready]
     return told + [
-        one.in_storage(own=mine, remark=item.remark)
+        one.in_storage(own=mine, remark=item.remark if mine else "")
         for one, item, mine in zip(ready, prepared, own, strict=True)
     ]

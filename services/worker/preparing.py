@@ -11,7 +11,7 @@ from blindsight.runtime import logs, request_ids
 from blindsight.runtime.retry import retry
 from blindsight.trusted.ingest import photos
 from blindsight.trusted.ingest.envelope import Envelopes, QueuedPhoto
-from blindsight.trusted.ingest.pipeline import UNFOUND, Pipeline, PreparedPhoto, identify, is_from
+from blindsight.trusted.ingest.pipeline import Pipeline, PreparedPhoto, identify, is_from
 from blindsight.trusted.queue import Delivery
 from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.trusted.vault.vault import Vault
@@ -48,10 +48,10 @@ class PreparedMessage:
 
         Args:
             own: whether this message brought the item; if not, another photo had its id first.
-            remark: on the item that it brought.
+            remark: on the item.
         """
         state = ItemState.DONE if own else ItemState.DUPLICATE
-        return self._told(state, message=remark if own else "")
+        return self._told(state, message=remark)
 
     def with_outcome(self, state: ItemState, error: BlindsightError | None = None) -> PreparedMessage:
         """Returns a copy with a report, and with nothing to store any more."""
@@ -130,8 +130,8 @@ class Preparer:
         known = await retry("storage", lambda: self._pipeline.find(identified))
         if known is not None:
             identified.claim.require_same(known.metadata)
-            remark = UNFOUND if collection.slots.is_undescribed(identified.handle) else ""
-            return message.in_storage(own=is_from(known, message.origin), remark=remark)
+            remarks = identified.claim.remarks(collection, known.metadata, {})
+            return message.in_storage(own=is_from(known, message.origin), remark="; ".join(remarks))
         prepare = partial(self._pipeline.prepare, identified, origin=message.origin)
         prepared = await self._beside_others(prepare) if message.delivery.count == 1 else None
         if prepared is None:

@@ -12,7 +12,7 @@ from support.photos import small_photo
 from support.services import Services
 
 import blindsight
-from blindsight.client import Box, Collection, Photo, PhotoVector, Vault
+from blindsight.client import Box, Collection, Photo, PhotoVector, Vault, VectorLabel
 from blindsight.errors import InvalidArgument, InvalidVector, NotFound
 
 DIMENSION = 16
@@ -142,7 +142,11 @@ def test_a_verification_is_against_the_nearest_vector(faces: Collection) -> None
             faces.verify("photo-5", VECTORS[0])
         return
     row = STARTS[5] + 17
-    assert faces.verify("photo-5", VECTORS[row]).distance < 1e-2
+    made = faces.verify("photo-5", VECTORS[row])
+    assert made.distance < 1e-2
+    assert made.vector == VectorLabel(17, "face 17", Box(17, 2, 30, 40.5))
+    best = scores(VECTORS[:1], VECTORS[OWNERS == 5], metric).argmax()
+    assert faces.verify("photo-5", VECTORS[0]).vector.index == best
     wanted = -scores(VECTORS[:1], VECTORS[OWNERS == 5], metric).max()
     distance = faces.verify("photo-5", VECTORS[0]).distance
     assert distance == pytest.approx(1 + wanted if metric == "cosine" else wanted, rel=1e-2, abs=1e-2)

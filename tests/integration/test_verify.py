@@ -254,6 +254,32 @@ BAD_PAIRS = {
 }
 
 
+PAIRS = {
+    "verify": lambda vault, a, b: vault.verify(a, b),
+    "combine": lambda vault, a, b: vault.combine([a, b], weights=[1, -1], scheme="scramble"),
+    "diff": lambda vault, a, b: vault.diff(a, b),
+    "match": lambda vault, a, b: vault.match(a, b),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("in_memory", [False, True], ids=["files", "bytes"])
+def test_of_two_photos_the_one_that_cannot_be_used_is_named(vault, tmp_path, name, in_memory):
+    whole = jpeg("coffee")
+    bad = (
+        encoded(Image.new("RGB", (64, 64), (9, 9, 9)), "PNG")
+        if name == "verify"
+        else whole[: len(whole) // 2]
+    )
+    (tmp_path / "good.jpg").write_bytes(whole)
+    (tmp_path / "bad.jpg").write_bytes(bad)
+    good, bad = (whole, bad) if in_memory else (tmp_path / "good.jpg", tmp_path / "bad.jpg")
+    for number, pair in enumerate([(bad, good), (good, bad)], 1):
+        named = f"photo {number}" if in_memory else str(bad)
+        with pytest.raises(InvalidImage, match=f"^{named}: "):
+            PAIRS[name](vault, *pair)
+
+
 @pytest.mark.parametrize("name", BAD_PAIRS)
 def test_a_pair_that_cannot_be_compared_is_one_clear_line(vault, name):
     pair, options, error, said = BAD_PAIRS[name]

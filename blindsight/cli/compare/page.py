@@ -54,7 +54,7 @@ def about_images(images: Images) -> str:
     if images.skipped:
         files_were = "file was" if images.skipped == 1 else "files were"
         parts.append(
-            f"{images.skipped:,} {files_were} skipped: not a photo, a duplicate, or with an all-zero channel"
+            f"{images.skipped:,} {files_were} skipped: hidden, no photo, a duplicate, or a channel is empty"
         )
     return f"{'; '.join(parts)}."
 

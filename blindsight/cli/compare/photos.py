@@ -40,7 +40,7 @@ class Gallery:
     Attributes:
         pixels: [n, 3, 4096], no two the same.
         originals: number of given photos, which come first; the others were made by altering them.
-        skipped: number of files that are not photos, repeat another, or have a channel of zeros only.
+        skipped: number of files that are hidden, no photos, repeat another, or have a channel of zeros only.
     """
 
     pixels: Pixels
@@ -86,8 +86,9 @@ def gather(paths: Sequence[str], wanted: int, report: Report) -> Gallery:
     Raises:
         InvalidArgument: if a path does not exist, none is a photo, or too few different ones can be made.
     """
-    sources, _ = inputs.expand(list(paths))
-    collected = _Collected()
+    sieve = inputs.Sieve(any=True)
+    sources = list(inputs.expand(list(paths), sieve)[0])
+    collected = _Collected(skipped=sieve.hidden)
     for source in sources:
         if len(collected.pixels) == wanted:
             break

@@ -30,6 +30,7 @@ from blindsight.trusted.ingest.photos import Photo
 from blindsight.trusted.keyring.handles import is_short
 from blindsight.trusted.records import CollectionConfig, ItemMetadata, NewItem, NewPlanes
 from blindsight.trusted.similarity import linear
+from blindsight.trusted.slots import unmarked
 from blindsight.trusted.vault.collection import ItemKey, OpenCollection
 from blindsight.trusted.vault.items import FoundItem, Items
 from blindsight.trusted.vault.writer import Writer
@@ -41,6 +42,8 @@ BATCH_BYTES = 32 << 20
 # Of remarks.
 UNFOUND = "no search will find it"
 WITHOUT_PLANES = "it has no planes"
+NOT_KEPT = "it is there, and what is said of it now was not kept; say it by an upsert, or change its metadata"
+QUARANTINED = "it is there, but quarantined: no search finds it; delete it first to store it anew"
 UNKNOWN_TYPE = "application/octet-stream"
 
 Entry = TypeVar("Entry")
@@ -101,6 +104,23 @@ class Claim:
                 f"id {self.item_id!r} is another photo's, of {known.size_bytes} bytes; got one of "
                 f"{self.size_bytes} bytes, want another id, or --upsert (upsert=True) to replace it"
             )
+
+    def remarks(self, collection: OpenCollection, known: ItemMetadata, of_all: Values) -> list[str]:
+        """Returns what the owner of a photo that is there already should know of it.
+
+        Args:
+            known: what is kept of it.
+            of_all: what is said of all photos that come with it.
+        """
+        version = collection.slots.versions([self.handle]).get(self.handle, b"")
+        same = all(known.values.get(key) == value for key, value in {**of_all, **self.values}.items())
+        same &= self.labels in ((), known.vectors)
+        remarks = (
+            QUARANTINED if version != unmarked(version) else "",
+            UNFOUND if collection.slots.is_undescribed(self.handle) else "",
+            "" if same else NOT_KEPT,
+        )
+        return [*filter(None, remarks)]
 
 
 @dataclass(frozen=True, slots=True)

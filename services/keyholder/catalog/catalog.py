@@ -267,11 +267,20 @@ class Catalog:
         found = await self.find(collection, handles)
         if slots is collection.slots:
             return found
-        state, wanted = self._state(collection), slots.versions(list(found))
+        made: dict[bytes, ItemMetadata | str] = {
+            handle: why for handle, why in found.items() if isinstance(why, str) and slots.versions([handle])
+        }
+        return made | await self.known_at(collection, list(found), slots)
+
+    async def known_at(
+        self, collection: OpenCollection, handles: Sequence[bytes], slots: SlotMap
+    ) -> dict[bytes, ItemMetadata]:
+        """Returns the metadata that items had at a slot map, by handle, if they are here; asks nobody."""
+        state, wanted = self._state(collection), slots.versions(handles)
         there: dict[bytes, Entry] = {}
         with suppress(LookupError):
-            there = await asyncio.to_thread(self._store.find, collection.record.collection_id, list(found))
-        made: dict[bytes, ItemMetadata | str] = {}
+            there = await asyncio.to_thread(self._store.find, collection.record.collection_id, handles)
+        made: dict[bytes, ItemMetadata] = {}
         for handle, version in wanted.items():
             entry, one = there.get(handle), unmarked(version)
             if not one:
@@ -280,8 +289,6 @@ class Catalog:
                 made[handle] = entry.metadata
             elif (handle, one) in state.replaced:
                 made[handle] = state.replaced[handle, one]
-            elif isinstance(found[handle], str):
-                made[handle] = found[handle]
         return made
 
     async def _find(

@@ -19,7 +19,7 @@ from services.keyholder.imaging.engine import Account, PlaneEngine, Progress, Sh
 from services.keyholder.imaging.engines import DEFAULT_SCHEME, AnyScheme, Engines
 from services.keyholder.imaging.ring_engine import RingEngine, RingScheme
 from services.keyholder.imaging.sources import Encrypted, Known, Opened, Pictures, Plain, Source, items_of
-from services.keyholder.operations.naming import naming
+from services.keyholder.operations.naming import naming, of_photo
 
 LARGEST_THRESHOLD = 254
 SCHEMES = (*engines.SCHEMES, "scramble")
@@ -141,7 +141,7 @@ class Difference:
             InvalidImage: if a source is not an image, by its header.
             NotFound: if a photo does not exist, or has no planes.
         """
-        first, second = [await self._pictures.look(one, settings.colours) for one in sources]
+        first, second = await self._pictures.look_all(sources, settings.colours)
         with naming(*items_of(*sources)):
             _check_sizes(first, second)
         base = _base(settings.scheme, first, second)
@@ -174,8 +174,10 @@ class Difference:
 
     async def _answers(self, plan: DifferencePlan, engine: PlaneEngine) -> Answers:
         usable = []
-        for name, known, why in zip("AB", plan.pictures, plan.decrypted, strict=True):
-            picture = await self._pictures.open(known)
+        reasons = zip("AB", plan.pictures, plan.decrypted, strict=True)
+        for number, (name, known, why) in enumerate(reasons):
+            with of_photo(number):
+                picture = await self._pictures.open(known)
             if why:
                 picture = await self._pictures.decrypted(picture, engine.account, f"{name}: {why}")
             usable.append(picture)

@@ -191,7 +191,7 @@ async def detection_plan(
         NotFound: if a photo does not exist, or has no planes.
     """
     opencv.require_installed()
-    known = [await pictures.look(one, Colours.AS_THEY_ARE) for one in sources]
+    known = await pictures.look_all(sources, Colours.AS_THEY_ARE)
     scheme = _scheme(settings, known)
     # In a thread: quantising tens of kernels takes tens of milliseconds.
     plans = [await asyncio.to_thread(_picture_plan, settings, scheme, one) for one in known]

@@ -19,6 +19,7 @@ from services.keyholder.imaging.engines import Engines
 from services.keyholder.imaging.keypoints import DetectionPlan, Detector, Picture
 from services.keyholder.imaging.sources import Pictures, Source
 from services.keyholder.operations.encrypted_matching import EncryptedMatching
+from services.keyholder.operations.naming import of_photo
 
 # Limit for each picture if descriptors are compared under encryption: all pairs of more take a minute.
 ENCRYPTED_DESCRIPTORS = 1000
@@ -109,10 +110,10 @@ class Match:
         started, settings, pictures = time.perf_counter(), plan.settings, plan.detection.pictures
         engine = self._engines.ring(plan.detection.scheme)
         account = engine.account
-        seen = [
-            await keypoints.read(self._pictures, one, account, f"{name}: ")
-            for name, one in zip("AB", pictures, strict=True)
-        ]
+        seen = []
+        for number, (name, one) in enumerate(zip("AB", pictures, strict=True)):
+            with of_photo(number):
+                seen.append(await keypoints.read(self._pictures, one, account, f"{name}: "))
         detector = Detector(engine, settings.detection.detection)
         with metrics.IMAGING_SECONDS.labels("match", account.scheme).time():
             octaves = [one.octaves for one in pictures]

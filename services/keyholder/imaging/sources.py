@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ from blindsight.trusted.vault.vault import Vault
 from blindsight.wire.imaging import StoredPhoto
 from blindsight.wire.planes import StoredPlanes
 from services.keyholder.imaging.engine import Account, PlaneScheme, Shape, StoredTiles
-from services.keyholder.operations.naming import ItemName, naming
+from services.keyholder.operations.naming import ItemName, naming, of_photo
 from services.keyholder.operations.planes import Planes
 
 Bytes = npt.NDArray[np.uint8]
@@ -173,6 +174,14 @@ class Pictures:
         planes = StoredTiles(reference, opened.record.combination)
         parameters = of_ring(collection.parameters, "planes")
         return Encrypted(collection, source.id, parameters, opened.layout, planes, colours)
+
+    async def look_all(self, sources: Sequence[Source], colours: Colours) -> list[Known]:
+        """Returns what is known of pictures, like `look`; `metadata` of an InvalidImage says of which."""
+        known = []
+        for number, source in enumerate(sources):
+            with of_photo(number):
+                known.append(await self.look(source, colours))
+        return known
 
     async def open(self, picture: Known) -> Opened:
         """Decodes a file; returns a stored photo as it is.

@@ -32,6 +32,7 @@ from blindsight.trusted.imaging.images import Colours
 from blindsight.trusted.secrets import Secret
 from blindsight.wire.combine import CombineProgress, CombineStage, CombineTimings
 from services.keyholder import metrics
+from services.keyholder.operations.naming import of_photo
 
 MAX_INPUTS = 16
 # Values of one input: those of a picture of 1,182 x 1,182 pixels in colour.
@@ -198,7 +199,10 @@ class Combine:
         """Decodes pictures; returns all inputs as integers of the same shape."""
         colours = settings.colours
         given = [one for one in inputs if isinstance(one, bytes)]
-        decoded = [await self._decoders.run(tasks.DecodeImage(one, colours)) for one in given]
+        decoded = []
+        for number, one in enumerate(given):
+            with of_photo(number):
+                decoded.append(await self._decoders.run(tasks.DecodeImage(one, colours)))
         flat = colours is Colours.AS_THEY_ARE and all(grey for _, grey in decoded)
         pictures = iter([picture[..., 0] if flat else picture for picture, _ in decoded])
         arrays = [next(pictures).astype(np.int64) if isinstance(one, bytes) else one for one in inputs]

@@ -21,7 +21,6 @@ from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.ingest.photos import Photo
 from blindsight.trusted.ingest.pipeline import (
-    UNFOUND,
     Batch,
     Claim,
     Pipeline,
@@ -33,7 +32,7 @@ from blindsight.trusted.ingest.pipeline import (
 from blindsight.trusted.ingest.read_ahead import groups
 from blindsight.trusted.records import NewItem
 from blindsight.trusted.similarity import linear
-from blindsight.trusted.slots import SlotMap, unmarked
+from blindsight.trusted.slots import SlotMap
 from blindsight.trusted.vault.batching import first_of_each
 from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.trusted.vault.items import FoundItem, Items
@@ -44,10 +43,6 @@ from blindsight.wire.metadata import Values, joined
 
 MAX_BATCH_PHOTOS = 1024
 _WITHOUT_PLANES = "it is there without planes; delete it first to store it with them"
-_NOT_KEPT = (
-    "it is there, and what is said of it now was not kept; say it by an upsert, or change its metadata"
-)
-_QUARANTINED = "it is there, but quarantined: no search finds it; delete it first to store it anew"
 
 _Result = TypeVar("_Result")
 
@@ -205,22 +200,10 @@ class Ingest:
             claim.require_same(known.metadata)
         except AlreadyExists as error:
             return _refusal(duplicate.index, claim.item_id, error)
-        given, kept = {**self._metadata, **claim.values}, known.metadata
-        same = all(kept.values.get(key) == value for key, value in given.items())
-        same &= claim.labels in ((), kept.vectors)
-        remarks = self._about(known), "" if same else _NOT_KEPT
-        return replace(duplicate, remark="; ".join(filter(None, remarks)))
-
-    def _about(self, known: FoundItem) -> str:
-        """Returns what the owner of a photo that is there already should know of it."""
-        version = self._collection.slots.versions([known.key.handle]).get(known.key.handle, b"")
-        lacks_planes = self._halo is not None and not known.stored.planes_size_bytes
-        remarks = (
-            _QUARANTINED if version != unmarked(version) else "",
-            UNFOUND if self._collection.slots.is_undescribed(known.key.handle) else "",
-            _WITHOUT_PLANES if lacks_planes else "",
-        )
-        return "; ".join(filter(None, remarks))
+        remarks = claim.remarks(self._collection, known.metadata, self._metadata)
+        if self._halo is not None and not known.stored.planes_size_bytes:
+            remarks.append(_WITHOUT_PLANES)
+        return replace(duplicate, remark="; ".join(remarks))
 
     async def _store(self, batch: Batch[_Examined]) -> list[ItemResult]:
         """Stores a batch; items that another client stored meanwhile are duplicates."""

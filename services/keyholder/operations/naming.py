@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from blindsight.errors import NO_COLLECTION, BlindsightError, NotFound
+from blindsight.errors import NO_COLLECTION, BlindsightError, InvalidImage, NotFound
 
 # A collection's name, and the id of an item of it.
 ItemName = tuple[str, str]
@@ -25,6 +25,19 @@ def naming(*items: ItemName) -> Iterator[None]:
         if items and not _is_missing(error, items) and not _names(error, items):
             error.message = f"{_listed(items)}: {error.message}"
             error.args = (error.message,)
+        raise
+
+
+@contextmanager
+def of_photo(number: int) -> Iterator[None]:
+    """Says in the InvalidImage of the block which of a call's photos it is about, from 0.
+
+    Names of photos are not told to the keyholder: who sent them knows them.
+    """
+    try:
+        yield
+    except InvalidImage as error:
+        error.metadata["photo"] = str(number)
         raise
 
 

@@ -17,6 +17,7 @@ from blindsight.packing.segments import SegmentId
 from blindsight.parameters import Parameters, ParameterSet
 from blindsight.trusted import embedders, similarity
 from blindsight.trusted.crypto.pool import Crypto
+from blindsight.trusted.crypto.tasks import Embedded
 from blindsight.trusted.similarity import linear
 from blindsight.trusted.similarity.crossing import CrossLayout
 from blindsight.trusted.similarity.linear import Metric
@@ -26,7 +27,10 @@ from blindsight.trusted.vault.settings import MAX_DIMENSION, parameters_for
 from blindsight.trusted.vault.vault import Vault
 from blindsight.wire.blocks import ProductsResult
 from blindsight.wire.scores import ScoreResult
+from blindsight.wire.vectors import VectorLabel
 from services.keyholder import metrics
+from services.keyholder.catalog.catalog import Catalog
+from services.keyholder.operations.naming import of_photo
 from services.keyholder.operations.products import Multiplier
 from services.keyholder.operations.query_groups import Take
 from services.keyholder.operations.scoring import Scorer, Timings
@@ -45,6 +49,8 @@ FACENET_EUCLIDEAN = 10.0
 
 # A photo's file, or a vector [dimension].
 Input = bytes | Floats
+# Segment and slot of a row.
+Place = tuple[SegmentId, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,8 @@ class Compared:
         metric: euclidean or cosine.
         parameters: parameter set of the computation.
         timings: times of the parts; `score` is the evaluator's, including the transfer there and back.
+        vector: which of the item's vectors is the nearest; None: it has one without name and box, or a pair
+            was compared.
     """
 
     distance: float
@@ -83,6 +91,7 @@ class Compared:
     metric: Metric
     parameters: ParameterSet
     timings: Timings
+    vector: VectorLabel | None = None
 
     @property
     def verified(self) -> bool:
@@ -136,13 +145,17 @@ class Verify:
 
     Args:
         vault: the collections.
+        catalog: knows what is said of vectors of items.
         crypto: worker processes that embed.
         scorer: scores items of collections; pairs and photos take turns with what it does.
         multiplier: computes the product of a pair.
     """
 
-    def __init__(self, vault: Vault, crypto: Crypto, scorer: Scorer, multiplier: Multiplier) -> None:
+    def __init__(
+        self, vault: Vault, catalog: Catalog, crypto: Crypto, scorer: Scorer, multiplier: Multiplier
+    ) -> None:
         self._vault = vault
+        self._catalog = catalog
         self._crypto = crypto
         self._scorer = scorer
         self._multiplier = multiplier
@@ -152,7 +165,8 @@ class Verify:
 
         Raises:
             InvalidArgument: if the inputs are not two of the same kind, or the settings do not fit them.
-            InvalidImage, InvalidVector: if an input cannot be compared.
+            InvalidImage: if a photo cannot be compared; `metadata` says which.
+            InvalidVector: if a vector cannot be compared.
             Busy: if too many calls wait.
             Unavailable: if the evaluator does not answer.
         """
@@ -178,10 +192,14 @@ class Verify:
         dimension = embedders.create(embedder).dimension
         async with self._scorer.turns.turn(Part(), cost=len(photos)):
             found = await asyncio.gather(
-                *(self._crypto.embed(embedder, dimension, "", photo) for photo in photos)
+                *(self._embed(embedder, dimension, number, photo) for number, photo in enumerate(photos))
             )
         timings.embed = time.perf_counter() - started
         return np.stack([one.vector.astype(np.float64) for one in found])
+
+    async def _embed(self, embedder: str, dimension: int, number: int, photo: bytes) -> Embedded:
+        with of_photo(number):
+            return await self._crypto.embed(embedder, dimension, "", photo)
 
     async def _distance(
         self, metric: Metric, parameters: ParameterSet, vectors: Floats, timings: Timings
@@ -234,18 +252,36 @@ class Verify:
         form = collection.linear().form(vector)
         handle = await searchable(self._vault, collection, item_id)
         timings = Timings()
-        scores = await self._scores(collection, handle, form, timings)
-        distance = min(_as_distance(config.metric, score) for score in scores)
-        return Compared(distance, chosen, config.metric, parameters, timings)
+        scores, slots = await self._scores(collection, handle, form, timings)
+        distances = {place: _as_distance(config.metric, score) for place, score in scores.items()}
+        nearest = min(distances, key=lambda place: distances[place])
+        label = await self._label(collection, handle, slots, nearest)
+        return Compared(distances[nearest], chosen, config.metric, parameters, timings, label)
+
+    async def _label(
+        self, collection: OpenCollection, handle: bytes, slots: SlotMap, place: Place
+    ) -> VectorLabel | None:
+        """Returns which of an item's vectors one is, as it was when it was scored."""
+        # Whatever is not known yet, as after a search: a look-up of this item alone would tell which it is.
+        await self._catalog.reach(collection)
+        row = slots.segments[place[0]].handles[place[1]].tobytes()
+        _, index = slots.items_of([row])[row]
+        known = (await self._catalog.known_at(collection, [handle], slots)).get(handle)
+        if known is not None and index < len(known.vectors):
+            return known.vectors[index]
+        return VectorLabel(index) if index else None
 
     async def _scores(
         self, collection: OpenCollection, handle: bytes, form: linear.LinearForm, timings: Timings
-    ) -> list[float]:
-        """Returns the score of each vector of an item, in no order."""
-        scores: list[float] = []
-        places: list[tuple[SegmentId, int]] = []
+    ) -> tuple[dict[Place, float], SlotMap]:
+        """Returns the scores of an item's vectors by their places, and the slot map that has them."""
+        scores: dict[Place, float] = {}
+        places: list[Place] = []
+        scored = SlotMap()
 
         def begin(slots: SlotMap) -> Take:
+            nonlocal scored
+            scored = slots
             scores.clear()
             places[:] = slots.ranked_rows(handle)
             if slots.find(handle) is None:
@@ -255,13 +291,13 @@ class Verify:
         await self._scorer.run(collection, form.weights[None], begin, timings, Part())
         if len(scores) != len(places) or not scores:
             raise DataLoss("the evaluator did not score the item's segment")
-        return scores
+        return scores, scored
 
 
 def _take(
-    places: Sequence[tuple[SegmentId, int]],
+    places: Sequence[Place],
     reading: linear.Reading,
-    scores: list[float],
+    scores: dict[Place, float],
     result: ScoreResult,
     products: Floats,
 ) -> None:
@@ -269,7 +305,7 @@ def _take(
     for key, slot in places:
         if result.region is key.region and key.index in result.segments:
             of_slot = products[result.segments.index(key.index), 0, :, slot]
-            scores.append(float(reading.scores(of_slot[None])[0]))
+            scores[key, slot] = float(reading.scores(of_slot[None])[0])
 
 
 def _hiding(parameters: Parameters, what: str) -> ParameterSet:

@@ -95,4 +95,5 @@ def verification(made: Compared) -> Verification:
             decrypt_seconds=made.timings.decrypt,
             total_seconds=made.timings.total,
         ),
+        vector=made.vector,
     )

@@ -223,6 +223,20 @@ def test_photos_of_which_nothing_can_be_made_are_stored_with_a_remark(bulk, vaul
         vault.delete_collection(album.name)
 
 
+def test_what_is_said_of_photos_that_are_there_is_told_not_to_be_kept_as_in_plain_ingest(bulk, collection):
+    bulk.worker()
+    assert counts(collection.ingest_bulk(PHOTOS[:2], metadata={"year": 2020}).wait()) == (2, 2, 0, 0)
+    again = collection.ingest_bulk(PHOTOS[:3], metadata={"year": 2021})
+    assert counts(again.wait()) == (3, 1, 2, 0)
+    remarks = {item.number: item.remark for item in again.remarked()}
+    plain = collection.ingest(PHOTOS[:2], metadata={"year": 2021}).items
+    assert remarks == {0: plain[0].remark, 1: plain[1].remark}
+    assert "what is said of it now was not kept" in remarks[0]
+    same = collection.ingest_bulk(PHOTOS[:2], metadata={"year": 2020})
+    assert counts(same.wait()) == (2, 0, 2, 0)
+    assert list(same.remarked()) == []
+
+
 @pytest.mark.timeout(120)
 def test_a_cancelled_import_stores_nothing_more(bulk, collection):
     job = collection.ingest_bulk(PHOTOS[:10])

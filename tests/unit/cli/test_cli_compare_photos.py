@@ -17,6 +17,7 @@ def folder(tmp_path):
     (tmp_path / "again.jpg").write_bytes(files.jpeg("chelsea"))
     (tmp_path / "notes.txt").write_text("no photo")
     Image.new("RGB", (80, 80), (200, 0, 0)).save(tmp_path / "red.png")
+    (tmp_path / ".hidden.jpg").write_bytes(files.jpeg("chelsea"))
     return tmp_path
 
 
@@ -28,7 +29,7 @@ def test_few_photos_become_many_and_no_two_are_alike(folder):
     gallery = gathered(folder, 40)
     assert gallery.pixels.shape == (40, 3, 4096)
     assert gallery.originals == 2
-    assert gallery.skipped == 3  # a duplicate, a text, and one without green and blue
+    assert gallery.skipped == 4  # a duplicate, a text, a hidden one, and one without green and blue
     assert len({photo.tobytes() for photo in gallery.pixels}) == 40
 
 

@@ -15,7 +15,7 @@ from support import oddities
 from support.photos import encoded, photo
 
 from blindsight.client import kinds
-from blindsight.client.inputs import Sieve, expand, load, single
+from blindsight.client.inputs import Photo, Sieve, expand, load, single
 from blindsight.client.sources import MAX_NAME_BYTES, Source
 from blindsight.errors import InvalidArgument, InvalidImage, ResourceExhausted
 from blindsight.runtime.transfer import MAX_PHOTO_BYTES
@@ -455,3 +455,12 @@ def test_a_file_that_is_named_and_is_no_photo_is_refused_when_it_is_read(folder)
     for named in (folder / "a.jpg", ("a.jpg", b"Dear diary"), encoded(PHOTO), PHOTO, b""):
         (source,), _ = expand(named, Sieve())
         source.load()
+
+
+@pytest.mark.parametrize("given", [Path(), [Path()], [("name", Path())], Photo(Path()), [Path(), "a.jpg"]])
+def test_a_path_that_pathlib_takes_for_this_folder_is_an_empty_one(tmp_path, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.jpg").write_bytes(b"a photo by its name")
+    with pytest.raises(InvalidArgument, match="an empty path, want a file"):
+        expand(given)
+    assert [one.name for one in expand(".")[0]] == [one.name for one in expand(Path.cwd())[0]] == ["a.jpg"]

@@ -128,3 +128,15 @@ def test_a_wrong_one_is_one_line_that_names_it(tmp_path, written, said):
 def test_one_that_has_gone_meanwhile_is_one_line(tmp_path):
     with pytest.raises(InvalidArgument, match=r"^a\.json: cannot be read: No such file"):
         sidecars.read(tmp_path / "a.json")
+
+
+def test_a_link_to_a_folder_in_the_place_of_a_sidecar_file_is_told_with_its_photo_alone(folder, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "d.jpg").write_bytes(b"a photo by its name")
+    for name in ("d.json", "link"):
+        (folder / name).symlink_to(tmp_path / "elsewhere")
+    found = {one.name: one for one in expand([folder], Sieve(sidecar=True))[0]}
+    assert "d.json" not in found
+    assert "link" in found
+    with pytest.raises(InvalidArgument, match=r"d.json: a folder or no regular file"):
+        found["d.jpg"].said()
