@@ -123,14 +123,14 @@ def test_each_service_has_its_own_certificate_and_no_other() -> None:
         name: [volume for volume in one.get("volumes", []) if "secrets" in volume]
         for name, one in SERVICES.items()
     }
-    wanted = {
-        name: [f"./secrets/tls/{role}:/run/tls:ro"] for name, role in {**roles, "rabbitmq": "queue"}.items()
-    }
+    others = {"rabbitmq": "queue", "prometheus": "monitor"}
+    wanted = {name: [f"./secrets/tls/{role}:/run/tls:ro"] for name, role in {**roles, **others}.items()}
     assert {name: volumes for name, volumes in mounted.items() if volumes} == wanted
     for name in wanted:
         assert SERVICES[name]["group_add"] == ["${BLINDSIGHT_GROUP:?run deploy/make-certificates first}"]
     for name in roles:
         assert SERVICES[name]["environment"][f"BLINDSIGHT_{name.upper()}_TLS"] == "/run/tls"
+        assert SERVICES[name]["environment"][f"BLINDSIGHT_{name.upper()}_METRICS_TLS"] == "true"
     assert "./rabbitmq/10-tls.conf:/etc/rabbitmq/conf.d/10-tls.conf:ro" in SERVICES["rabbitmq"]["volumes"]
 
 

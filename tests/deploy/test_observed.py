@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from support.broker import Broker
 from support.bulk import BulkServices
-from support.certificates import self_signed
+from support.certificates import Issuer
 from support.dashboards import FILES, Query, load, queries
 from support.photos import encoded, photo
 from support.ports import free_ports
@@ -24,6 +24,7 @@ import blindsight
 from blindsight.client import Collection, Vault
 from blindsight.errors import BlindsightError, NotFound
 from blindsight.parameters import PARAMETER_SETS
+from blindsight.runtime.roles import Role
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -35,14 +36,20 @@ QUERIES = [query for file in FILES for query in queries(load(file))]
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
+def issuer(tmp_path_factory: pytest.TempPathFactory) -> Issuer:
+    return Issuer(tmp_path_factory.mktemp("issuer"))
+
+
+@pytest.fixture(scope="module")
+def broker(issuer: Issuer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
     """A broker with its Prometheus plugin: its URL, and the plugin's port."""
-    folder = tmp_path_factory.mktemp("broker")
-    running = Broker(folder, *self_signed(folder))
+    folder, own = tmp_path_factory.mktemp("broker"), issuer.of(Role.QUEUE)
+    running = Broker(folder, own / "tls.crt", own / "tls.key", vault=True)
     (port,) = free_ports(1)
     (folder / "enabled_plugins").write_text("[rabbitmq_prometheus].\n")
-    with (folder / "rabbitmq.conf").open("a") as configuration:
-        configuration.write(f"\nprometheus.tcp.ip = 127.0.0.1\nprometheus.tcp.port = {port}\n")
+    configuration = folder / "rabbitmq.conf"
+    here = f"prometheus.ssl.ip = 127.0.0.1\nprometheus.ssl.port = {port}"
+    configuration.write_text(configuration.read_text().replace("prometheus.ssl.port = 15691", here))
     try:
         running.start()
         yield running.url, port
@@ -51,18 +58,24 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]
 
 
 @pytest.fixture(scope="module")
-def observed(broker: tuple[str, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+def observed(
+    issuer: Issuer, broker: tuple[str, int], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Prometheus]:
     """All of them under load, until every panel has had its data or time is up."""
     ports = dict(zip(DEPLOYED, free_ports(len(DEPLOYED)), strict=True))
-    settings = {name: {"metrics_port": str(port)} for name, port in ports.items() if name != "worker"}
+    measured = {name: {"metrics_port": str(port), "metrics_tls": "true"} for name, port in ports.items()}
+    of_worker = measured.pop("worker")
     folder = tmp_path_factory.mktemp("services")
-    services = BulkServices(folder, settings=settings, queue_url=broker[0], own_keys=True)
+    services = BulkServices(
+        folder, settings=measured, queue_url=broker[0], own_keys=True, certificates=issuer
+    )
     targets = {f"{name}:{DEPLOYED[name]}": port for name, port in ports.items()}
-    prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), {**targets, "rabbitmq:15692": broker[1]})
+    targets["rabbitmq:15691"] = broker[1]
+    prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), targets, issuer.of(Role.MONITOR))
     try:
         prometheus.start()
         services.start()
-        services.worker(metrics_port=str(ports["worker"]), linger_seconds="0")
+        services.worker(**of_worker, linger_seconds="0")
         with blindsight.connect(services.address()) as vault:
             _work(prometheus, vault)
         yield prometheus

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
-from support.prometheus import CONFIGURATION, promtool
+from support.certificates import Issuer
+from support.prometheus import CONFIGURATION, configuration, promtool
+
+from blindsight.runtime.roles import Role
 
 ROOT = Path(__file__).parents[2]
 ALERTS = (CONFIGURATION / "rules" / "alerts.yml").read_text()
@@ -20,8 +24,12 @@ def anchors(document: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
-def test_the_configuration_and_the_rules_are_what_prometheus_understands() -> None:
-    checked = promtool("check", "config", "--lint=all", "--lint-fatal", "prometheus.yml")
+def test_the_configuration_and_the_rules_are_what_prometheus_understands(tmp_path: Path) -> None:
+    shutil.copytree(CONFIGURATION / "rules", tmp_path / "rules")
+    (tmp_path / "own").mkdir()
+    own = Issuer(tmp_path / "own").of(Role.MONITOR)
+    (tmp_path / "prometheus.yml").write_text(configuration(own))
+    checked = promtool("check", "config", "--lint=all", "--lint-fatal", tmp_path / "prometheus.yml")
     assert "2 rule files found" in checked
     promtool("check", "rules", "--lint=all", "--lint-fatal", "rules/alerts.yml", "rules/recording.yml")
 

@@ -34,20 +34,26 @@ def promtool(*arguments: str | Path) -> str:
     return done.stdout
 
 
+def configuration(own: Path) -> str:
+    """What is deployed, with its certificate in another folder."""
+    return (CONFIGURATION / "prometheus.yml").read_text().replace("/run/tls", str(own))
+
+
 class Prometheus:
     """Scrapes services on ports of loopback instead of those in containers.
 
     Args:
         folder: for all that it writes.
         targets: HOST:PORT as it is deployed -> the port here.
+        own: folder of its certificate.
     """
 
-    def __init__(self, folder: Path, targets: Mapping[str, int]) -> None:
+    def __init__(self, folder: Path, targets: Mapping[str, int], own: Path) -> None:
         self._binary = require("prometheus")
         self._folder = folder
         (self.port,) = free_ports(1)
         shutil.copytree(CONFIGURATION / "rules", folder / "rules")
-        text = (CONFIGURATION / "prometheus.yml").read_text()
+        text = configuration(own)
         text = _DISCOVERED.sub(r'static_configs:\n      - targets: ["\1:\2"]', text)
         for deployed, port in {**targets, "localhost:9090": self.port}.items():
             assert f'"{deployed}"' in text

@@ -41,8 +41,8 @@ _CLOCK = timedelta(minutes=5)
 _VAULT = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
 _MOST_HOST_CHARACTERS = 253
-# They serve, and call others or are asked for their health with their own certificate.
-_SERVERS = frozenset({Role.KEYHOLDER, Role.EVALUATOR, Role.STORAGE, Role.QUEUE})
+# They serve, metrics at least, and call others or are asked for their health with their own certificate.
+_SERVERS = frozenset(Role) - {Role.MONITOR, Role.OWNER}
 
 
 @dataclass(frozen=True, slots=True)

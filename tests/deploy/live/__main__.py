@@ -226,7 +226,7 @@ def renew(vault: Vault, queued: Collection, address: str, given: dict[str, bytes
     old = vault.secrets / "old"
     shutil.copytree(vault.secrets / "tls" / "owner", old)
     authority = ["--authority", str(vault.secrets / "authority")]
-    for role in ("storage", "evaluator", "keyholder", "worker", "queue", "owner"):
+    for role in ("storage", "evaluator", "keyholder", "worker", "queue", "monitor", "owner"):
         subprocess.run(
             [Path(sys.executable).with_name("blindsight"), "certificates", "revoke", role, *authority],
             check=True,

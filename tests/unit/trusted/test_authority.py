@@ -15,7 +15,7 @@ from blindsight.errors import AlreadyExists, CertificateError, InvalidArgument, 
 from blindsight.runtime.roles import Role
 from blindsight.trusted.identity import Authority
 
-SERVERS = {Role.KEYHOLDER, Role.EVALUATOR, Role.STORAGE, Role.QUEUE}
+SERVERS = {Role.KEYHOLDER, Role.WORKER, Role.EVALUATOR, Role.STORAGE, Role.QUEUE}
 
 
 @pytest.fixture(scope="module")
