@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from blindsight.client.calls import request_id
 from blindsight.client.collection import Collection
+from blindsight.client.connecting import connect
 from blindsight.client.inputs import ImageInput, Inputs, Photo
 from blindsight.client.models import IngestItem, IngestProgress, IngestReport, Original, SearchAnswer
-from blindsight.client.vault import Vault, connect
+from blindsight.client.vault import Vault
 from blindsight.wire.collections import (
     Alarm,
     CheckProgress,

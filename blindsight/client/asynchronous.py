@@ -25,8 +25,9 @@ from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 from blindsight.client.arguments import text
 from blindsight.client.calls import AwayCallback, Calls, closed
 from blindsight.client.collection import Collection
+from blindsight.client.connecting import connect
 from blindsight.client.imports import Import
-from blindsight.client.vault import Vault, connect
+from blindsight.client.vault import Vault
 from blindsight.errors import InvalidArgument
 from blindsight.runtime.backoff import RETRY_SECONDS
 from blindsight.runtime.channels import KEEPALIVE_SECONDS
