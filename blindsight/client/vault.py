@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Self
 
 from blindsight.client.arguments import checked, text
 from blindsight.client.calls import Connection
-from blindsight.client.collection import UNARY_SECONDS, Collection
+from blindsight.client.collection import Collection
+from blindsight.client.contents import UNARY_SECONDS
 from blindsight.errors import InvalidArgument
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.wire.collections import CollectionInfo, CollectionRequest, Metric, Rollback, VaultStatus

@@ -32,7 +32,7 @@ VECTORS = np.random.default_rng(8).normal(size=(500, 16)).astype(np.float32)
 
 
 def public(kind: type) -> dict[str, Any]:
-    return {name: one for name, one in vars(kind).items() if callable(one) and not name.startswith("_")}
+    return {name: one for name, one in inspect.getmembers(kind, callable) if not name.startswith("_")}
 
 
 @pytest.mark.parametrize(("synchronous", "asynchronous"), PAIRS)

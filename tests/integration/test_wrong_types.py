@@ -105,8 +105,8 @@ LEFT_OUT = {"close"}
 
 def methods() -> Iterator[tuple[type, str, Callable[..., Any]]]:
     for kind in (Vault, Collection, Import):
-        for name, method in vars(kind).items():
-            if callable(method) and not name.startswith("_") and name not in LEFT_OUT:
+        for name, method in inspect.getmembers(kind, callable):
+            if not name.startswith("_") and name not in LEFT_OUT:
                 yield kind, name, method
 
 
