@@ -103,7 +103,7 @@ OTHERS = {"close", "call", "create_collection", "combine"}
 
 def test_every_call_is_tried() -> None:
     for client, tried in ((StorageClient, OF_STORAGE), (EvaluatorClient, OF_THE_EVALUATOR)):
-        calls = {name for name in vars(client) if not name.startswith("_")}
+        calls = {name for name in dir(client) if not name.startswith("_")}
         assert calls - OTHERS == set(tried)
 
 

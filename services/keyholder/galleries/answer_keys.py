@@ -17,7 +17,7 @@ from blindsight.parameters import ParameterSet
 from blindsight.runtime import logs
 from blindsight.runtime.threads import Threads
 from blindsight.trusted.clients import StorageClient
-from blindsight.trusted.clients.storage import LoggedBatch
+from blindsight.trusted.clients.reading import LoggedBatch
 from blindsight.trusted.columns import batches
 from blindsight.trusted.columns.answer_key import AnswerKey, Extension
 from blindsight.trusted.columns.keys import CollectionKeys

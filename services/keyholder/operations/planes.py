@@ -14,7 +14,7 @@ from blindsight.packing.planes import Integers, PlaneLayout
 from blindsight.parameters import ParameterSet
 from blindsight.runtime.transfer import answer_of, digest
 from blindsight.trusted.clients import StorageClient
-from blindsight.trusted.clients.storage import SealedLayout
+from blindsight.trusted.clients.reading import SealedLayout
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.imaging.tile_checks import PlaneRecord
 from blindsight.trusted.records import ItemMetadata
