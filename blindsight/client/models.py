@@ -107,7 +107,7 @@ class SearchAnswer:
         damaged = [hit for hits in self.results for hit in hits if hit.damage]
         if damaged:
             them = "1 match" if len(damaged) == 1 else f"{len(damaged):,} matches"
-            told.append(f"storage has damaged or lost records of {them}: {damaged[0].damage}")
+            told.append(f"{them} cannot be told in full: {damaged[0].damage}")
         return told
 
 

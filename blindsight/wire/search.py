@@ -59,7 +59,8 @@ class Hit(Record[pb.Hit]):
         name: file name; empty for vectors.
         channels: the squared cosine of each colour channel, 0 to 1 (metric squared-cosine).
         keypoints: agreement with the query; embedder sift only, which ranks by inliers.
-        damage: why id and name are empty, or keypoints are missing: storage has damaged or lost them.
+        damage: why id and name are empty, or keypoints are missing: storage has damaged or lost them,
+            or the item was replaced again and again while it was compared.
         metadata: what its owner says of it.
         vector: which of the item's vectors is the best match; None: it has one without name and box.
     """

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.photos import small_photo
+from support.photos import encoded, photo, small_photo
 from support.services import Services
 
 import blindsight
@@ -17,6 +17,7 @@ from blindsight.client import Collection, Hit, Photo, PhotoVector, Vault
 
 SECONDS = 4.0
 EYE = np.eye(8, dtype=np.float32)
+SCENES = [encoded(photo(name).resize((240, 180))) for name in ("coffee", "astronaut")]
 
 
 def vectors(collection: Collection, version: int) -> None:
@@ -32,14 +33,22 @@ def photos(collection: Collection, version: int) -> None:
 def told(hit: Hit) -> set[int]:
     """The versions that a hit is of: by its score, by its metadata, and by the name of its vector."""
     versions = {0 if hit.score > 0.9 else 1, hit.metadata["k"]}
+    if hit.keypoints is not None:
+        versions.add(0 if hit.keypoints.verified else 1)
     if hit.vector is not None and hit.vector.name != "other":
         versions.add(int(hit.vector.name.removeprefix("name ")))
     return versions
 
 
+def scenes(collection: Collection, version: int) -> None:
+    collection.ingest([Photo(SCENES[version], "a", {"k": version})], upsert=True)
+
+
 @pytest.mark.parametrize("where", [None, "k = 0"], ids=["all", "filtered"])
 @pytest.mark.parametrize(
-    ("replace", "embedder"), [(vectors, "none"), (photos, "external")], ids=["vectors", "photos"]
+    ("replace", "embedder"),
+    [(vectors, "none"), (photos, "external"), (scenes, "sift")],
+    ids=["vectors", "photos", "keypoints"],
 )
 def test_a_hit_is_of_one_version_of_its_item(
     vault: Vault,
@@ -49,7 +58,8 @@ def test_a_hit_is_of_one_version_of_its_item(
     embedder: str,
     where: str | None,
 ) -> None:
-    made = vault.create_collection(request.node.name[:90], embedder=embedder, dimension=8)
+    shape = {} if embedder == "sift" else {"dimension": 8}
+    made = vault.create_collection(request.node.name[:90], embedder=embedder, **shape)
     replace(made, 0)
     stop, writes, searches, failed = time.monotonic() + SECONDS, [0], [0], list[Any]()
 
@@ -70,7 +80,10 @@ def test_a_hit_is_of_one_version_of_its_item(
         replace(collection, writes[0] % 2)
 
     def search(collection: Collection) -> None:
-        hits = collection.search_vectors(EYE[0], k=3, where=where).results[0]
+        if embedder == "sift":
+            hits = collection.search(SCENES[0], k=3, where=where).results[0]
+        else:
+            hits = collection.search_vectors(EYE[0], k=3, where=where).results[0]
         searches[0] += 1
         if any(len(told(hit)) > 1 for hit in hits) or (where and any(hit.metadata["k"] for hit in hits)):
             failed.append(hits)

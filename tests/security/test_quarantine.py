@@ -315,7 +315,7 @@ def test_a_match_whose_record_is_damaged_is_told_beside_the_others(
     assert best.damage
     assert {hit.name for hit in others} == {"coffee", "astronaut"}
     assert not any(hit.damage for hit in others)
-    assert answer.warnings("photos")[0].startswith("storage has damaged or lost records of 1 match: item")
+    assert answer.warnings("photos")[0].startswith("1 match cannot be told in full: item")
     assert world.vault.status().services[0].alarm != alarm
     assert photos.ingest([("new", picture("rocket"))]).stored == 1
 

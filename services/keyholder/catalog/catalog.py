@@ -22,12 +22,11 @@ from blindsight.trusted.vault.items import Items
 from blindsight.wire.metadata import Filter
 from services.keyholder.catalog.listing import Listing, Page, Position
 from services.keyholder.catalog.loading import Loading, Report
+from services.keyholder.catalog.replaced import Replaced
 from services.keyholder.catalog.rows import Rows, Selection
 from services.keyholder.catalog.store import WORD_BYTES, CatalogStore, Entry
 from services.keyholder.catalog.vector_names import VectorNames
 
-# Of one collection, of which searches under way may have scored an older version.
-_MOST_REPLACED = 10_000
 # Items that are asked for at once: their metadata fit into one message.
 _FETCH_ITEMS = 1000
 _Result = TypeVar("_Result")
@@ -43,7 +42,7 @@ class _State:
         listing: of the newest slot map that was listed.
         names: of vectors; None until a search asks for one.
         loading: of what filters are computed on; None until it has begun.
-        replaced: the metadata that items had until lately, by handle and version, the oldest first.
+        replaced: the metadata that items had until lately.
         behind: handles of items of which the file has no entry or an older one, since its disk was full.
     """
 
@@ -52,7 +51,7 @@ class _State:
     listing: Listing | None = None
     names: VectorNames | None = None
     loading: Loading | None = None
-    replaced: dict[tuple[bytes, bytes], ItemMetadata] = field(default_factory=dict)
+    replaced: Replaced = field(default_factory=Replaced)
     behind: set[bytes] = field(default_factory=set)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -108,9 +107,7 @@ class Catalog:
             handles = [handles[index] for index in np.flatnonzero(state.rows.rows_with(words) >= 0)]
         older = await asyncio.to_thread(self._store.find, collection_id, handles)
         for handle, entry in older.items():
-            state.replaced[handle, entry.version] = entry.metadata
-        while len(state.replaced) > _MOST_REPLACED:
-            del state.replaced[next(iter(state.replaced))]
+            state.replaced.put(handle, entry.version, entry.metadata)
         await asyncio.to_thread(self._store.put, collection_id, entries)
 
     def _put_rows(self, collection: OpenCollection, entries: Iterable[Entry]) -> None:
@@ -287,8 +284,8 @@ class Catalog:
                 made[handle] = collection.open_metadata(ItemKey(handle, b""), b"")
             elif entry is not None and entry.version == one:
                 made[handle] = entry.metadata
-            elif (handle, one) in state.replaced:
-                made[handle] = state.replaced[handle, one]
+            elif (older := state.replaced.get(handle, one)) is not None:
+                made[handle] = older
         return made
 
     async def _find(

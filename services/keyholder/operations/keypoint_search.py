@@ -21,6 +21,7 @@ from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.crypto import tasks
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.similarity import linear
+from blindsight.trusted.slots import SlotMap
 from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.trusted.vault.items import Items, keys_of
 from blindsight.wire.search import Hit, KeypointAgreement, MatchDrawing, SearchProgress
@@ -28,12 +29,13 @@ from services.keyholder import metrics
 from services.keyholder.operations.check import handles_at
 from services.keyholder.operations.naming import naming
 from services.keyholder.operations.scoring import Timings
-from services.keyholder.operations.search import MOST_DAMAGED, Ranked, Search
+from services.keyholder.operations.search import CHANGED_ATTEMPTS, MOST_DAMAGED, Ranked, Search
 
 # All photos of a collection with no more than these.  Their keypoints are 13 MB, and comparing them takes one
 # second of one core.
 CANDIDATES = 200
 MOST_RESULTS = 50
+_CHANGED = "not compared: it was replaced again and again meanwhile"
 
 
 class Recognition:
@@ -164,31 +166,57 @@ class Recognition:
             query: the photo's file; or an item's handle, if its keypoints are stored.
             packed: its keypoints; None: those that are stored.
         """
+        for _ in range(CHANGED_ATTEMPTS):
+            before = self._collection.slots
+            best, damaged, keypoints, stored = await self._attempt(vector, query, packed)
+            steady = self._unchanged(best, before)
+            if steady == best:
+                break
+        changed = [one for one in best if one not in steady]
+        there = self._collection.slots.versions([handle for handle, _ in changed]) if changed else {}
+        replaced = [replace(hit, keypoints=None, damage=_CHANGED) for one, hit in changed if one in there]
+        yield [hit for _, hit in steady] + replaced + damaged
+        if self._draw:
+            async for drawing in self._drawings(query, keypoints, steady, stored):
+                yield drawing
+
+    async def _attempt(
+        self, vector: Floats, query: bytes, packed: bytes | None
+    ) -> tuple[list[Ranked], list[Hit], bytes, dict[bytes, bytes]]:
+        """Returns the matches, those that were not compared, and the keypoints of query and candidates."""
         scheme = self._collection.parameters.scheme.name.lower()
-        async for ranked in self._candidates.ranked(vector):
-            compared = time.perf_counter()
-            own = [query] if packed is None else []
-            # As many in all as for a photo: storage is not told which of the two it is.
-            candidates = [one for one in ranked if one[0] not in own][: CANDIDATES - len(own)]
-            handles = own + [handle for handle, _ in candidates]
-            # And others: storage would see which items of a small collection no search ranks.
-            among = _with_others(self._collection, handles)
-            read = partial(self._keypoints, frozenset(handles))
-            with metrics.IMAGING_SECONDS.labels("recognise", scheme).time():
-                stored, damaged = await self._items.apart(self._collection, among, read, MOST_DAMAGED)
-                if own:
-                    packed = _of_item(query, stored, damaged)
-                best = await self._candidates.renewed(await self._best(packed or b"", candidates, stored))
-            self.timings.match += time.perf_counter() - compared
-            # Nobody knows whether they are matches, so all of them are told.
-            yield [hit for _, hit in best] + [
-                replace(hit, damage=hit.damage or f"not compared: {damaged[handle]}")
-                for handle, hit in candidates
-                if handle in damaged
-            ]
-            if self._draw:
-                async for drawing in self._drawings(query, packed or b"", best, stored):
-                    yield drawing
+        (ranked,) = [found async for found in self._candidates.ranked(vector)]
+        compared = time.perf_counter()
+        own = [query] if packed is None else []
+        # As many in all as for a photo: storage is not told which of the two it is.
+        candidates = [one for one in ranked if one[0] not in own][: CANDIDATES - len(own)]
+        handles = own + [handle for handle, _ in candidates]
+        # And others: storage would see which items of a small collection no search ranks.
+        among = _with_others(self._collection, handles)
+        read = partial(self._keypoints, frozenset(handles))
+        with metrics.IMAGING_SECONDS.labels("recognise", scheme).time():
+            stored, damaged = await self._items.apart(self._collection, among, read, MOST_DAMAGED)
+            keypoints = _of_item(query, stored, damaged) if packed is None else packed
+            best = await self._best(keypoints, candidates, stored)
+        self.timings.match += time.perf_counter() - compared
+        # Nobody knows whether they are matches, so all of them are told.
+        unknown = [
+            replace(hit, damage=hit.damage or f"not compared: {damaged[handle]}")
+            for handle, hit in candidates
+            if handle in damaged
+        ]
+        return best, unknown, keypoints, stored
+
+    def _unchanged(self, hits: list[Ranked], before: SlotMap) -> list[Ranked]:
+        """Returns those matches whose items are as before.
+
+        Of others score, keypoints and metadata may be of two versions.
+        """
+        now, handles = self._collection.slots, [handle for handle, _ in hits]
+        if now is before or not hits:
+            return hits
+        was, there = before.versions(handles), now.versions(handles)
+        return [one for one in hits if one[0] in there and was.get(one[0]) == there[one[0]]]
 
     async def _keypoints(self, candidates: Collection[bytes], asked: Sequence[bytes]) -> dict[bytes, bytes]:
         """Returns packed keypoints by handle, for the candidates among those asked for that still exist."""

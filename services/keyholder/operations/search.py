@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -307,12 +307,6 @@ class Search:
         self.timings.add(timings)
         return hits, self._fitting(hits)
 
-    async def renewed(self, hits: list[Ranked]) -> list[Ranked]:
-        """Returns matches as they are now, for who compared more than vectors; gone ones are left out."""
-        opened = await self._catalog.find(self._collection, {item for item, _ in hits})
-        told = [(item, _told(hit, opened[item])) for item, hit in hits if item in opened]
-        return self._fitting([told])[0]
-
     def _fitting(self, hits: list[list[Ranked]]) -> list[list[Ranked]]:
         """Returns the matches that pass the filter, and are of the name, that they were chosen by."""
         if self._where is None and not self._vector_name:
@@ -482,13 +476,6 @@ def _ranked(
         if item in opened and item != without:
             made.append((item, _hit(opened[item], index, score, parts, places)))
     return made
-
-
-def _told(hit: Hit, item: ItemMetadata | str) -> Hit:
-    """Returns a hit with what is known of its item."""
-    if isinstance(item, str):
-        return replace(hit, id="", name="", metadata={}, damage=item)
-    return replace(hit, id=item.id, name=item.name, metadata=item.values)
 
 
 def _hit(item: ItemMetadata | str, index: int, score: float, parts: Floats, places: int) -> Hit:
