@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import grpc.aio
 from prometheus_client import CollectorRegistry
 
-from blindsight.errors import BlindsightError, CertificateError
+from blindsight.errors import BlindsightError, CertificateError, InvalidArgument
 from blindsight.runtime import logs, metrics, signals
+from blindsight.runtime.addresses import is_loopback
 from blindsight.runtime.server import Server, check_bind
 from blindsight.runtime.settings import ProcessSettings, ServiceSettings
 from blindsight.runtime.shutdown import Shutdown
@@ -53,6 +54,7 @@ def run(
             signals.die_with_parent()
         logs.configure(name, level=settings.log_level)
         _require_role(name, settings)
+        _require_encrypted(name, settings)
         if isinstance(settings, ServiceSettings):
             # Here too, to fail before the costly start.
             for one in settings.listeners:
@@ -75,6 +77,22 @@ def _require_role(name: str, settings: ProcessSettings) -> None:
         raise CertificateError(f"setting {prefix}_METRICS_TLS, want {prefix}_TLS, too")
     if own is not None and own.current.role != name:
         raise CertificateError(f"{settings.tls}: a certificate of role {own.current.role.value}, want {name}")
+
+
+def _require_encrypted(name: str, settings: ProcessSettings) -> None:
+    """Checks that a service calls nobody on another machine unencrypted."""
+    prefix = f"BLINDSIGHT_{name.upper()}"
+    for setting, value in settings:
+        if (
+            setting.endswith("_address")
+            and value
+            and settings.certificates is None
+            and not is_loopback(value)
+        ):
+            raise InvalidArgument(
+                f"setting {prefix}_{setting.upper()}: {value} is not loopback and the connection is not "
+                f"encrypted, want {prefix}_TLS=FOLDER, too"
+            )
 
 
 def _forget_environment() -> None:

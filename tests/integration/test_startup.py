@@ -85,6 +85,12 @@ CASES = {
         )
     },
     **{
+        f"{name} with {peer} on another machine": Case(
+            name, f"{peer.upper()}_ADDRESS: far.lan:7 is not loopback", {f"{peer}_address": "far.lan:7"}
+        )
+        for name, peer in (("evaluator", "storage"), ("keyholder", "storage"), ("keyholder", "evaluator"))
+    },
+    **{
         f"{name} {problem}": Case(name, says, settings)
         for name in ("keyholder", "evaluator", "storage")
         for problem, says, settings in (
