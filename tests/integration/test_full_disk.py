@@ -77,14 +77,16 @@ CHANGES: Mapping[str, tuple[Callable[[Vault], Any], Callable[[Vault], bool]]] = 
 
 
 @contextmanager
-def on_a_disk(folder: Path, name: str, **settings: str) -> Iterator[tuple[Services, Disk]]:
-    """Services, of which one is on a disk of its own."""
+def on_a_disk(folder: Path, name: str, **settings: str) -> Iterator[tuple[Services, Disk, Vault]]:
+    """Services, of which one is on a disk of its own, and their vault, which has an album."""
     with disk(folder / name, DISK_BYTES) as made:
         running = Services(
             folder, within={name: made.within}, own_keys=name == "keyholder", settings={name: settings}
         )
         try:
-            yield running.start(), made
+            with blindsight.connect(running.start().address()) as vault:
+                fill(vault)
+                yield running, made, vault
         finally:
             running.stop()
 
@@ -106,11 +108,7 @@ def state(vault: Vault) -> Any:
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("reserve_bytes", [0, 8 << 20])
 def test_what_finds_no_room_at_storage_is_one_line_and_changes_nothing(tmp_path, reserve_bytes):
-    with (
-        on_a_disk(tmp_path, "storage", reserve_bytes=str(reserve_bytes)) as (services, made),
-        blindsight.connect(services.address()) as vault,
-    ):
-        fill(vault)
+    with on_a_disk(tmp_path, "storage", reserve_bytes=str(reserve_bytes)) as (_, made, vault):
         for what, (change, is_made) in CHANGES.items():
             assert not is_made(vault), what
             before = state(vault)
@@ -132,11 +130,7 @@ def test_what_finds_no_room_at_storage_is_one_line_and_changes_nothing(tmp_path,
 
 @pytest.mark.timeout(120)
 def test_a_full_disk_of_the_keyholder_stops_no_change_and_shows_nothing_old(tmp_path):
-    with (
-        on_a_disk(tmp_path, "keyholder") as (services, made),
-        blindsight.connect(services.address()) as vault,
-    ):
-        fill(vault)
+    with on_a_disk(tmp_path, "keyholder") as (services, made, vault):
         for what, (change, is_made) in CHANGES.items():
             assert not is_made(vault), what
             made.fill()
@@ -159,11 +153,7 @@ def test_a_full_disk_of_the_keyholder_stops_no_change_and_shows_nothing_old(tmp_
 
 @pytest.mark.timeout(120)
 def test_filters_and_searches_are_right_while_the_keyholders_disk_is_full(tmp_path):
-    with (
-        on_a_disk(tmp_path, "keyholder") as (services, made),
-        blindsight.connect(services.address()) as vault,
-    ):
-        fill(vault)
+    with on_a_disk(tmp_path, "keyholder") as (_, made, vault):
         album = vault.collection("album")
         made.fill()
         album.update(IDS[:200], set={**LARGE, "new": True})

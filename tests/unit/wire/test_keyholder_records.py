@@ -1,6 +1,7 @@
 """The keyholder's contract: every message has a record, and nothing is lost on the way to it and back."""
 
 from dataclasses import MISSING, fields
+from importlib import import_module
 from typing import get_args, get_type_hints
 
 import numpy as np
@@ -15,21 +16,7 @@ from blindsight.additive.schemes import SCHEMES
 from blindsight.errors import BlindsightError, InvalidArgument, InvalidVector
 from blindsight.parameters import Scheme
 from blindsight.rpc.keyholder.v1 import common_pb2, imaging_pb2, imports_pb2, keyholder_pb2, workers_pb2
-from blindsight.wire import (
-    collections,
-    combine,
-    common,
-    imaging,
-    imports,
-    ingest,
-    items,
-    listing,
-    metadata,
-    search,
-    vectors,
-    verify,
-    workers,
-)
+from blindsight.wire import combine, common, imaging, items, metadata, verify
 from blindsight.wire.names import Members, Names
 from blindsight.wire.records import Record, message_type
 
@@ -69,20 +56,13 @@ ENVELOPES = {
     *("Value", "Texts", "Filters", "Comparison", "Presence", "GeoBox"),
     *("DropFailedResponse", "ReportItemsRequest", "ReportItemsResponse", "NoteTrialResponse"),
 }
-MODULES = (
-    collections,
-    combine,
-    imaging,
-    imports,
-    ingest,
-    items,
-    listing,
-    metadata,
-    search,
-    vectors,
-    verify,
-    workers,
-)
+MODULES = [
+    import_module(f"blindsight.wire.{name}")
+    for name in (
+        *("collections", "combine", "imaging", "imports", "ingest", "items", "listing", "metadata", "search"),
+        *("vectors", "verify", "workers"),
+    )
+]
 RECORDS = {
     message_type(kind).DESCRIPTOR.name: kind
     for module in MODULES
