@@ -80,8 +80,7 @@ def up(
     from blindsight.runtime.addresses import is_loopback
     from blindsight.trusted.queue import require_scheme
 
-    if queue is not None:
-        require_scheme(queue)
+    scheme = require_scheme(queue) if queue is not None else ""
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     of_metrics = ports.metrics_ports(metrics_port, port, workers)
     for place in ((host, port), *((ports.METRICS_HOST, one) for one in of_metrics.values())):
@@ -91,12 +90,9 @@ def up(
         setup.folders(data, names) as folders,
         setup.passphrase(folders["keyholder"], passphrase_file, ask=ask_passphrase) as passphrase,
     ):
-        own = {Role(name): folders[name] / setup.TLS for name in (*ZONES, WORKER)}
-        if queue is not None and require_scheme(queue) == "amqps":
-            own[Role.QUEUE] = folders[QUEUE] / setup.TLS
-        if not is_loopback(address):
-            own[Role.OWNER] = data.resolve() / Role.OWNER.value
-        certificates = setup.Certificates(folders[setup.AUTHORITY], own)
+        certificates = _certificates(
+            folders, of_queue=scheme == "amqps", owner=None if is_loopback(address) else data.resolve()
+        )
         with certificates.issuing():
             setup.ensure_keys(folders["keyholder"], folders["storage"], passphrase)
         queue_url = queue or f"embedded:{folders[QUEUE] / _QUEUE_FILE_NAME}"
@@ -106,6 +102,21 @@ def up(
         with running.told(data.resolve()):
             how = f"`blindsight down --data {shlex.quote(str(data))}`" if detach else "Ctrl-C"
             asyncio.run(fleet.until_stopped(partial(_announce, of_metrics, how, leave, as_json=as_json)))
+
+
+def _certificates(folders: Mapping[str, Path], *, of_queue: bool, owner: Path | None) -> setup.Certificates:
+    """Returns the certificates of services and workers.
+
+    Args:
+        of_queue: whether one is for a broker, too.
+        owner: in whose folder of this the certificate of an owner is; None: users need none.
+    """
+    own = {Role(name): folders[name] / setup.TLS for name in (*ZONES, WORKER)}
+    if of_queue:
+        own[Role.QUEUE] = folders[QUEUE] / setup.TLS
+    if owner is not None:
+        own[Role.OWNER] = owner / Role.OWNER.value
+    return setup.Certificates(folders[setup.AUTHORITY], own)
 
 
 def _show(of_metrics: Mapping[str, int], child: Child, seconds: float) -> None:
