@@ -139,7 +139,7 @@ Yes = Annotated[
 ]
 
 DEFAULT_ADDRESS = blindsight.DEFAULT_ADDRESS
-# Attempts for a keyholder that is away come more often than the second, as a rule after half of the first.
+# Who is away is asked again every two seconds at most; after ten it was back meanwhile.
 _SILENT_SECONDS, _BACK_SECONDS = 1.0, 10.0
 
 
