@@ -39,8 +39,18 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(own_services: Services) -> Iterator[World]:
-    with blindsight.connect(own_services.address(), retry_seconds=0.5) as vault:
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    """Services of which the keyholder does not wait for those that are gone."""
+    running = Services(tmp_path_factory.mktemp("own"), {"keyholder": {"retry_seconds": "0.5"}})
+    try:
+        yield running.start()
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope="module")
+def world(impatient: Services) -> Iterator[World]:
+    with blindsight.connect(impatient.address(), retry_seconds=0.5) as vault:
         photos = vault.create_collection("photos", embedder="pixels", dimension=64)
         photos.ingest([Photo(PHOTO, id="bare", metadata={"a": 1})])
         photos.ingest([Photo(PHOTO, id="planes")], planes=True)
@@ -49,7 +59,7 @@ def world(own_services: Services) -> Iterator[World]:
         vectors.ingest_vectors(np.eye(4), ["a", "b", "c", "d"])
         album = vault.create_collection("album", embedder="sift")
         album.ingest([Photo(FLAT, id="flat")])
-        yield World(own_services, vault, photos, vectors, album)
+        yield World(impatient, vault, photos, vectors, album)
 
 
 # By what is done: the call, the collection and the id that its error names, and the error.

@@ -27,18 +27,18 @@ def without_ballast(data: bytes) -> bytes:
     """
     if not data.startswith(PNG):
         return data
-    view, at = memoryview(data), len(PNG)
-    kept = [view[:at]]
+    view, start, at = memoryview(data), 0, len(PNG)
+    kept = []
     while at + _CHUNK.size <= len(data):
         length, kind = _CHUNK.unpack_from(data, at)
         stop = at + _CHUNK.size + length + _CHECKSUM.size
-        if stop > len(data):
+        if stop > len(data) or kind == b"IEND":  # whatever follows the last chunk is none
             break
-        if kind[0] < ord("a") or _is_useful(kind, view[at:stop]):  # critical chunks have a capital
-            kept.append(view[at:stop])
+        if kind[0] >= ord("a") and not _is_useful(kind, view[at:stop]):  # critical chunks have a capital
+            kept.append(view[start:at])
+            start = stop
         at = stop
-    whole = sum(map(len, kept)) == at
-    return data if whole else b"".join([*kept, view[at:]])
+    return b"".join([*kept, view[start:]]) if kept else data
 
 
 def _is_useful(kind: bytes, chunk: memoryview) -> bool:

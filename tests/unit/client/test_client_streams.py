@@ -318,7 +318,7 @@ def test_a_name_without_an_address_is_told_as_such():
 def test_a_keyholder_that_is_stopping_is_unavailable(served):
     served.health.set(SERVICE, health_pb2.HealthCheckResponse.NOT_SERVING)
     with pytest.raises(errors.Unavailable, match="not serving"):
-        blindsight.connect(served.address)
+        blindsight.connect(served.address, retry_seconds=0.5)
 
 
 def test_another_service_is_no_keyholder():

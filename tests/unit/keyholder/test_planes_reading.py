@@ -64,6 +64,7 @@ class Storage(storage_pb2_grpc.StorageServiceServicer):
             yield answer
 
     async def Append(self, requests, context):
+        await context.send_initial_metadata(((transfer.GO_AHEAD_KEY, "1"),))
         async for _ in requests:
             pass
         return pb.AppendResponse(sequence=1)
