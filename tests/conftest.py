@@ -2,11 +2,16 @@
 
 import os
 import signal
+import sys
 
 from hypothesis import settings
 
 # Before gRPC is imported: what its core says of servers that tests kill is no news.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+# jsonschema's check of addresses by RFC 3987, which no schema here asks for: its grammar takes each process
+# three seconds to build.
+sys.modules.setdefault("rfc3987_syntax", None)
 
 # The file of the user's own defaults is none of the tests'.
 os.environ["BLINDSIGHT_CONFIG"] = ""
