@@ -25,7 +25,7 @@ class Item(Record[pb.Item]):
 
     Attributes:
         name, media_type: of its file; empty for a vector.
-        added: when it was stored; None for a vector that is nothing but its id.
+        added: when it was first stored, which an upsert keeps; None for a vector that is nothing but its id.
         size_bytes: size of its file; 0: it has none.
         remark: what a search does not find of it, or what it lacks; mostly empty.
         metadata: what its owner says of it.

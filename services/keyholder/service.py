@@ -273,6 +273,7 @@ class Keyholder:
             self._storage,
             self._crypto,
             self._writer,
+            self._catalog,
             collection,
             planes=header.planes,
             halo=header.plane_halo,

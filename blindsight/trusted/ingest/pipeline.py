@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import mimetypes
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Generic, TypeVar
@@ -393,33 +393,39 @@ async def identify(collection: OpenCollection, photo: Photo) -> IdentifiedPhoto:
 
 
 def vector_items(
-    collection: OpenCollection, ids: Sequence[str], values: Sequence[Values] = ()
+    collection: OpenCollection,
+    ids: Sequence[str],
+    values: Sequence[Values] = (),
+    since: Mapping[bytes, int] = MappingProxyType({}),
 ) -> list[NewItem]:
     """Returns the items of an owner's own vectors, which have an id, and often nothing else.
 
     Args:
         values: what the owner says of each; empty: nothing of any.
+        since: when those of them came that take the places of others, by handle.
 
     Raises:
         InvalidArgument: if an id is not valid.
     """
     for item_id in ids:
         photos.check_id(item_id)
-    if any(values):
-        return [
-            _sealed_item(collection, handle, item_id, said)
-            for handle, item_id, said in zip(collection.handles(ids), ids, values, strict=True)
-        ]
+    any_said = any(values)
     return [
-        NewItem(handle) if is_short(item_id.encode()) else _sealed_item(collection, handle, item_id, {})
-        for item_id, handle in zip(ids, collection.handles(ids), strict=True)
+        # Nothing but its id is what has neither metadata nor a time.
+        NewItem(handle)
+        if not any_said and is_short(item_id.encode()) and not since.get(handle)
+        else _sealed_item(collection, handle, item_id, said, since.get(handle))
+        for handle, item_id, said in zip(collection.handles(ids), ids, values or [{}] * len(ids), strict=True)
     ]
 
 
-def _sealed_item(collection: OpenCollection, handle: bytes, item_id: str, values: Values) -> NewItem:
+def _sealed_item(
+    collection: OpenCollection, handle: bytes, item_id: str, values: Values, since: int | None
+) -> NewItem:
     key = ItemKey.new(handle)
-    added = arrival.now() if values else 0
-    metadata = ItemMetadata(item_id, added_microseconds=added, values=values)
+    if since is None:
+        since = arrival.now() if values else 0
+    metadata = ItemMetadata(item_id, added_microseconds=since, values=values)
     sealed = collection.seal_metadata(key, metadata)
     return NewItem(handle, sealed, version=key.version, metadata=metadata)
 

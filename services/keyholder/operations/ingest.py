@@ -30,7 +30,7 @@ from blindsight.trusted.ingest.pipeline import (
     vector_items,
 )
 from blindsight.trusted.ingest.read_ahead import groups
-from blindsight.trusted.records import NewItem
+from blindsight.trusted.records import ItemMetadata, NewItem
 from blindsight.trusted.similarity import linear
 from blindsight.trusted.slots import SlotMap
 from blindsight.trusted.vault.batching import first_of_each
@@ -40,6 +40,7 @@ from blindsight.trusted.vault.vault import Vault
 from blindsight.trusted.vault.writer import Ahead, Writer
 from blindsight.wire.ingest import IngestCounts, ItemResult
 from blindsight.wire.metadata import Values, joined
+from services.keyholder.catalog.catalog import Catalog
 
 MAX_BATCH_PHOTOS = 1024
 _WITHOUT_PLANES = "it is there without planes; delete it first to store it with them"
@@ -86,6 +87,7 @@ class Ingest:
         storage: client of storage.
         crypto: worker processes that decode, embed and encrypt.
         writer: assigns slots, encrypts and appends.
+        catalog: knows when items came whose places others take.
         collection: receives the items.
         planes: whether encrypted pixel planes of photos are stored, too.
         halo: pixels around every tile of these planes.
@@ -103,6 +105,7 @@ class Ingest:
         storage: StorageClient,
         crypto: Crypto,
         writer: Writer,
+        catalog: Catalog,
         collection: OpenCollection,
         *,
         planes: bool = False,
@@ -112,6 +115,7 @@ class Ingest:
     ) -> None:
         self._vault = vault
         self._writer = writer
+        self._catalog = catalog
         self._pipeline = Pipeline(Items(vault, storage), crypto, writer)
         self._at_once = 2 * crypto.processes  # so that no process waits for work
         self._gate = asyncio.Semaphore(self._at_once)
@@ -182,6 +186,9 @@ class Ingest:
         duplicate = ItemResult(photo.index, "duplicate", identified.item_id)
         if known is not None:
             return _Examined(self._judged(duplicate, identified.claim, known))
+        if self._upsert:
+            since = (await self._arrivals([identified.handle])).get(identified.handle)
+            identified = replace(identified, photo=replace(photo, arrived=since or photo.arrived))
         async with self._gate:
             if identified.handle in self._waiting and not self._upsert:
                 return _Examined(duplicate, identified.claim)
@@ -193,6 +200,17 @@ class Ingest:
                 return _rejected(photo, error)
         result = ItemResult(photo.index, "stored", identified.item_id, remark=prepared.remark)
         return _Examined(result, identified.claim, prepared)
+
+    async def _arrivals(self, handles: Sequence[bytes]) -> dict[bytes, int]:
+        """Returns when those of these items came that are there, by handle.
+
+        What takes an item's place has its place in lists, too: who upserts what a list gives out, item for
+        item, would else never come to its end, and a list from the last to the first would miss items.
+        """
+        known = await self._catalog.find(self._collection, handles)
+        return {
+            handle: one.added_microseconds for handle, one in known.items() if isinstance(one, ItemMetadata)
+        }
 
     def _judged(self, duplicate: ItemResult, claim: Claim, known: FoundItem) -> ItemResult:
         """Returns the answer for a photo whose id is in the collection already."""
@@ -273,7 +291,8 @@ class Ingest:
             metadata = group.vectors.metadata
             if self._metadata:
                 metadata = [joined(self._metadata, one) for one in metadata or [{}] * len(ids)]
-            items = await asyncio.to_thread(vector_items, collection, ids, metadata)
+            since = await self._arrivals(collection.handles(ids)) if self._upsert else {}
+            items = await asyncio.to_thread(vector_items, collection, ids, metadata, since)
             if self._upsert:
                 await self._writer.replace(collection, group.rows, items)
                 return
