@@ -75,6 +75,37 @@ def test_a_duplicate_is_answered_after_the_photo_that_it_repeats_is_stored(servi
     assert (last.summary.stored, last.summary.duplicates) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    ("refused", "reason"),
+    [
+        (pb.FileHeader(size_bytes=5, sha256=b"short"), "INVALID_ARGUMENT"),
+        (pb.FileHeader(size_bytes=1 << 40), "RESOURCE_EXHAUSTED"),
+        (pb.FileHeader(size_bytes=0), "INVALID_IMAGE"),
+        (
+            pb.FileHeader(size_bytes=5, metadata=pb.Metadata(values={"no key": pb.Value(number=1)})),
+            "INVALID_ARGUMENT",
+        ),
+    ],
+    ids=["digest", "too large", "empty", "metadata"],
+)
+@pytest.mark.parametrize("chunks", [0, 1, 3])
+def test_a_file_that_its_header_has_refused_stops_no_other(services, vault, request, refused, reason, chunks):
+    name = request.node.name.removeprefix("test_")
+    vault.create_collection(name, embedder="pixels", dimension=64)
+
+    def requests():
+        yield pb.IngestRequest(header=pb.IngestHeader(collection=name))
+        yield pb.IngestRequest(file=refused)
+        yield from [pb.IngestRequest(chunk=b"x")] * chunks
+        yield from ingested(jpeg("coffee"))
+
+    with grpc.insecure_channel(services.address()) as channel:
+        first, second, last = keyholder_pb2_grpc.KeyholderServiceStub(channel).Ingest(requests(), timeout=60)
+    assert (first.item.index, first.item.reason) == (0, reason)
+    assert (second.item.index, second.item.outcome) == (1, pb.OUTCOME_STORED)
+    assert (last.summary.stored, last.summary.rejected) == (1, 1)
+
+
 def test_every_photo_of_a_folder_is_kept_and_other_files_are_counted(vault, tmp_path):
     files = {"good.jpg": jpeg("rocket"), "more/good too": jpeg("coffee"), "half.jpg": jpeg("rocket")[:3000]}
     others = {"notes.txt": b"not a photo at all", "more/film.mp4": b"\0\0\0\x18ftypisom", "empty.jpg": b""}

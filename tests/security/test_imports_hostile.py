@@ -24,9 +24,11 @@ def header(collection="photos", request_id=None, *, says_end=False):
 SIZE = len(DATA)
 
 
-def file(number=0, size=SIZE, checksum=None, name="name.jpg", item_id="", data=b""):
+def file(number=0, size=SIZE, checksum=None, name="name.jpg", item_id="", data=b"", **more):
     checksum = digest(DATA) if checksum is None else checksum
-    about = pb.ImportFile(number=number, name=name, size_bytes=size, sha256=checksum, id=item_id, data=data)
+    about = pb.ImportFile(
+        number=number, name=name, size_bytes=size, sha256=checksum, id=item_id, data=data, **more
+    )
     return pb.CreateImportRequest(file=about)
 
 
@@ -98,10 +100,13 @@ def test_a_stream_that_is_none_is_refused_and_the_keyholder_goes_on(stub, stream
         (file(size=1 << 60), "RESOURCE_EXHAUSTED"),
         (file(size=1 << 60, data=DATA), "RESOURCE_EXHAUSTED"),
         (file(checksum=b"short"), "INVALID_ARGUMENT"),
+        (file(metadata={"values": {"no key": {"number": 1}}}), "INVALID_ARGUMENT"),
     ],
 )
-def test_a_file_that_is_refused_at_the_door_fails_alone(stub, refused, reason):
-    answers = list(stub.CreateImport(iter([header(), refused, file(1), chunk()]), timeout=20))
+@pytest.mark.parametrize("chunks", [0, 2])
+def test_a_file_that_is_refused_at_the_door_fails_alone(stub, refused, reason, chunks):
+    stream = [header(), refused, *[chunk()] * chunks, file(1), chunk()]
+    answers = list(stub.CreateImport(iter(stream), timeout=20))
     last = answers[-1].job
     assert (last.received, last.failed, last.state) == (2, 1, pb.IMPORT_STATE_RUNNING)
     found = stub.GetImport(pb.GetImportRequest(import_id=last.import_id))

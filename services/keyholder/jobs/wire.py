@@ -90,9 +90,11 @@ async def photos(
         InvalidArgument: if a file is incomplete, numbers do not ascend or are too large, or the stream was
             broken off.
     """
-    last = -1
+    last, passed_over = -1, False
     async for request in requests:
         part = request.WhichOneof("part")
+        if part == "chunk" and passed_over:
+            continue
         if part not in ("file", "files"):
             raise InvalidArgument(f"import stream: {part or 'nothing'}, want a file")
         files = request.files.files if part == "files" else [request.file]
@@ -107,19 +109,21 @@ async def photos(
         if part == "files":
             yield [await _photo(file, None, exif) for file in files]
         else:
-            yield [await _photo(request.file, requests, exif)]
+            photo = await _photo(request.file, requests, exif)
+            yield [photo]
+            passed_over = not photo.data
     if says_end:
         raise InvalidArgument("import stream: it broke off, want a message of no files at its end")
 
 
 async def _photo(message: Any, rest: AsyncIterator[Any] | None, exif: bool) -> Photo:
     """Receives a photo, whose data may continue in the rest of the stream."""
-    file = ImportFile.from_message(message)
     try:
+        file = ImportFile.from_message(message)
         receiver = file.receiver()
     except BlindsightError as error:
-        # The stream goes on with the next file: a client sends no chunks of one that is too large.
-        return Photo(file.number, file.name, b"", file.id, error)
+        # The stream goes on with the next file, whether chunks of this one come or not.
+        return Photo(message.number, message.name, b"", message.id, error)
     if file.data:
         receiver.add(file.data)
     data = receiver.finish() if rest is None else await announced(rest, receiver)

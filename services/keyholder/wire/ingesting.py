@@ -21,21 +21,26 @@ from services.keyholder.operations.ingest import Vectors
 async def photos(requests: AsyncIterator[pb.IngestRequest], *, exif: bool) -> AsyncIterator[Photo]:
     """Yields the photos of an ingest stream, each as soon as it is complete."""
     index = -1
+    passed_over = False
     async for request in requests:
         part = request.WhichOneof("part")
+        if part == "chunk" and passed_over:
+            continue
         if part != "file":
             raise InvalidArgument(f"ingest stream: {part or 'an empty message'} came, want a file")
         index += 1
-        file = FileHeader.from_message(request.file)
         try:
+            file = FileHeader.from_message(request.file)
             receiver = file.receiver()
         except BlindsightError as error:
-            # The stream goes on with the next file: a client sends no chunks of one that is too large.
-            yield Photo(index, file.name, b"", file.id, error)
+            # The stream goes on with the next file, whether chunks of this one come or not.
+            yield Photo(index, request.file.name, b"", request.file.id, error)
+            passed_over = True
         else:
             values = file.metadata.values if file.metadata is not None else {}
             data = await announced(requests, receiver)
             yield Photo(index, file.name, data, file.id, values=values, vectors=file.vectors, exif=exif)
+            passed_over = not data
 
 
 async def whole_photo(request: pb.IngestImageRequest) -> AsyncIterator[Photo]:
