@@ -277,14 +277,25 @@ def _path(given: str | os.PathLike[str]) -> str:
 
 
 def _told(photo: Photo, position: int) -> Source:
-    """Returns the source of a photo with what its owner says of it."""
+    """Returns the source of a photo with what its owner says of it.
+
+    Raises:
+        BlindsightError: if something of it is wrong; the message names the photo by its id, or else its path.
+    """
     from blindsight.wire.metadata import checked  # imported late: most photos come without
 
     image = photo.image
     source = single(image) if isinstance(image, str | os.PathLike) else next(_sources(image, position))
-    name = sources.text(photo.name) if photo.name else source.name
-    item_id = identifier("id", photo.id)
-    return replace(source, name=name, id=item_id, metadata=checked(photo.metadata), vectors=_vectors(photo))
+    about = source.label
+    try:
+        name = sources.text(photo.name) if photo.name else source.name
+        item_id = identifier("id", photo.id)
+        about = f"item {item_id!r:.80}" if item_id else about
+        return replace(
+            source, name=name, id=item_id, metadata=checked(photo.metadata), vectors=_vectors(photo)
+        )
+    except BlindsightError as error:
+        raise type(error)(f"{about}: {error.message}", **error.metadata) from None
 
 
 def _vectors(photo: Photo) -> tuple[PhotoVector, ...]:

@@ -110,8 +110,8 @@ def of_photo(given: Sequence[PhotoVector | npt.ArrayLike]) -> tuple[PhotoVector,
     checked = tuple(found)
     try:
         check_vectors(checked)
-    except TypeError as error:
-        raise InvalidVector(f"a box of a photo: {error}") from None
+    except TypeError:
+        raise InvalidVector("a box of a photo: want numbers for left, top, width and height") from None
     return checked
 
 

@@ -14,10 +14,10 @@ from PIL import Image
 from support import oddities
 from support.photos import encoded, photo
 
-from blindsight.client import kinds
+from blindsight.client import Box, PhotoVector, kinds
 from blindsight.client.inputs import Photo, Sieve, expand, load, single
 from blindsight.client.sources import MAX_NAME_BYTES, Source
-from blindsight.errors import InvalidArgument, InvalidImage, ResourceExhausted
+from blindsight.errors import InvalidArgument, InvalidImage, InvalidVector, ResourceExhausted
 from blindsight.runtime.transfer import MAX_PHOTO_BYTES
 
 RED = (255, 0, 0)
@@ -464,3 +464,32 @@ def test_a_path_that_pathlib_takes_for_this_folder_is_an_empty_one(tmp_path, mon
     with pytest.raises(InvalidArgument, match="an empty path, want a file"):
         expand(given)
     assert [one.name for one in expand(".")[0]] == [one.name for one in expand(Path.cwd())[0]] == ["a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"metadata": {"year": float("nan")}}, "metadata 'year': nan, want a number"),
+        ({"metadata": {"no key": 1}}, "metadata key 'no key', want a word"),
+        ({"vector": [1, float("nan")]}, "vector of a photo: row 0 has a NaN"),
+        ({"vectors": [[1, 2], ["a", 2]]}, "vector 1 of a photo: vectors of type text"),
+        (
+            {"vectors": [PhotoVector([1, 2], "Ann", Box("a", 0, 1, 1))]},
+            "want numbers for left, top, width and",
+        ),
+        ({"vectors": [PhotoVector([1, 2], "Ann", Box(0, 0, 0, 1))]}, "the last two over 0"),
+        ({"vectors": [PhotoVector([1, 2], 3)]}, "want a text as its name"),
+        ({"vector": [1, 2], "vectors": [[1, 2]]}, "want one of them"),
+    ],
+)
+def test_an_error_in_what_is_said_of_one_of_many_photos_names_it(folder, told, said):
+    others = [Photo(folder / "a.jpg", id="other"), Photo(folder / "b.png", id="another")]
+    for named, photo_of in [
+        ("item 'mine'", Photo(b"bytes", id="mine", **told)),
+        (f"{folder}/a.jpg", Photo(folder / "a.jpg", **told)),
+        ("input 2", Photo(b"bytes", **told)),
+    ]:
+        with pytest.raises((InvalidArgument, InvalidVector)) as raised:
+            expand([*others, photo_of])
+        assert raised.value.message.startswith(f"{named}: ")
+        assert said in raised.value.message
