@@ -96,7 +96,7 @@ def several(what: str, value: Any, wanted: str) -> list[Any]:
 
 
 def _whole(what: str, value: Any) -> int:
-    if not isinstance(value, SupportsIndex):
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
         raise _of_type(what, value, "a whole number")
     try:
         return operator.index(value)

@@ -39,6 +39,8 @@ _MOST_DIGITS = 400
 _KEY = re.compile(r"[^\W\d][\w.:-]*")
 # Of what `fromisoformat` reads what has dashes and colons.
 _TIME = re.compile(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?([Zz]|[+-]\d\d:\d\d)?)?", re.ASCII)
+# Of numpy's numbers and truth values, which tables of data have; its times have no zone.
+_NUMPY_KINDS = ("b", "i", "u", "f")
 _WANTED = "a text, a number, true or false, a list of texts, or a time"
 
 
@@ -138,7 +140,9 @@ def checked_key(key: object) -> str:
     return key
 
 
-def _checked(key: object, value: object) -> Value:
+def _checked(key: object, value: Any) -> Value:
+    if getattr(getattr(value, "dtype", None), "kind", "") in _NUMPY_KINDS and value.ndim == 0:
+        value = value.item()
     if isinstance(value, bool | str):
         return value
     if isinstance(value, int | float):

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta, timezone
 
+import numpy as np
 import pytest
 from hypothesis import given
 from support.metadata import FILTERS, METADATA
@@ -42,6 +43,16 @@ def test_whole_numbers_stay_whole_and_times_are_kept_in_utc():
     assert (kept["a"], type(kept["a"])) == (float(1 << 60), float)
     assert kept["t"] == datetime(2020, 5, 1, tzinfo=UTC)
     assert to_json(kept)["t"] == "2020-05-01T00:00:00Z"
+
+
+def test_numbers_and_truth_values_of_numpy_are_kept_as_those_of_python():
+    values = {"a": np.int64(3), "b": np.float32(2.5), "c": np.bool_(True), "d": np.uint8(7), "e": np.array(4)}
+    kept = checked(values)
+    assert kept == {"a": 3, "b": 2.5, "c": True, "d": 7, "e": 4}
+    assert [type(value) for value in kept.values()] == [int, float, bool, int, int]
+    for wrong in (np.float64("nan"), np.datetime64(3, "ns"), np.timedelta64(3, "ns"), np.array([1.0])):
+        with pytest.raises(InvalidArgument, match="metadata 'a'"):
+            checked({"a": wrong})
 
 
 @pytest.mark.parametrize(
