@@ -109,18 +109,20 @@ def test_lists_by_time_are_in_the_order_in_which_items_were_given(vault):
 
 @pytest.mark.parametrize("descending", [False, True])
 def test_a_list_gives_out_each_item_once_whatever_is_upserted_meanwhile(vault, descending):
+    given = [f"id {number}" for number in range(12)]
     photos = vault.create_collection(f"upserted {descending}", embedder="pixels", dimension=64)
-    photos.ingest([Photo(picture(number), id=f"id {number}") for number in range(12)])
+    photos.ingest([Photo(picture(number), id=one) for number, one in enumerate(given)])
     rows = vault.create_collection(f"rows upserted {descending}", embedder="none", dimension=4)
-    rows.ingest_vectors(
-        RNG.standard_normal((12, 4)), [f"id {number}" for number in range(12)], metadata={"a": 1}
-    )
+    rows.ingest_vectors(RNG.standard_normal((12, 4)), given, metadata={"a": 1})
+    bare = vault.create_collection(f"bare rows upserted {descending}", embedder="none", dimension=4)
+    bare.ingest_vectors(RNG.standard_normal((12, 4)), [*given[:8], *"1234"])
 
     def store(item_id: str) -> None:
         photos.ingest([Photo(picture(RNG.integers(1 << 30)), id=item_id)], upsert=True)
-        rows.ingest_vectors(RNG.standard_normal(4), [item_id], upsert=True)
+        for collection, said in ((rows, None), (bare, {"a": 1})):
+            collection.ingest_vectors(RNG.standard_normal(4), [item_id], metadata=said, upsert=True)
 
-    for collection in (photos, rows):
+    for collection in (photos, rows, bare):
         before = ids(collection.items(descending=descending))
         given_out = []
         for item in islice(collection.items(page_size=3, descending=descending), 40):

@@ -34,7 +34,7 @@ class HandleKey:
     def of(self, ids: Sequence[str]) -> list[bytes]:
         """Returns the handles of ids."""
         encoded = [item_id.encode() for item_id in ids]
-        blocks = [(bytes([len(one)]) + one).ljust(HANDLE_BYTES, b"\0") for one in encoded if is_short(one)]
+        blocks = [block_of(one) for one in encoded if is_short(one)]
         sealed = self._cipher.encryptor().update(b"".join(blocks))
         short = (sealed[start : start + HANDLE_BYTES] for start in range(0, len(sealed), HANDLE_BYTES))
         return [next(short) if is_short(one) else keyed_hash(self._long, b"id:" + one) for one in encoded]
@@ -46,6 +46,11 @@ class HandleKey:
     def short_id(self, handle: bytes) -> str | None:
         """Returns the short id of a handle; None if it is not the handle of one."""
         return id_of_block(self.blocks(handle))
+
+
+def block_of(item_id: bytes) -> bytes:
+    """Returns the block of a short id."""
+    return (bytes([len(item_id)]) + item_id).ljust(HANDLE_BYTES, b"\0")
 
 
 def id_of_block(block: bytes) -> str | None:

@@ -127,7 +127,7 @@ class Listing:
             for entry, passes in zip(entries, passing, strict=True):
                 metadata = entry.metadata
                 by = metadata.added_microseconds if position.order == "added" else metadata.id
-                after = by, entry.handle
+                after = by, entry.place
                 if passes:
                     yield after, metadata
             if len(entries) < _READ_ITEMS:

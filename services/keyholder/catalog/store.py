@@ -19,13 +19,14 @@ from sqlcipher3 import dbapi2 as sqlcipher
 
 from blindsight.errors import ResourceExhausted
 from blindsight.runtime import logs
+from blindsight.trusted.keyring.handles import block_of, is_short
 from blindsight.trusted.keyring.keys import HANDLE_BYTES
 from blindsight.trusted.records import ItemMetadata
 from blindsight.trusted.secrets import Secret
 from blindsight.wire.metadata import Values
 
 FILE_NAME = "catalog.db"
-VERSION = 2
+VERSION = 3
 WORD_BYTES = 8
 # Values bound in one statement.
 _BOUND = 8192
@@ -52,6 +53,15 @@ class Entry:
     handle: bytes
     version: bytes
     metadata: ItemMetadata
+
+    @property
+    def place(self) -> bytes:
+        """What an entry has its place by among others of the same time.
+
+        What has no time was nothing but a short id before something was said of it, and stays in its place.
+        """
+        encoded = self.metadata.id.encode()
+        return self.handle if self.metadata.added_microseconds or not is_short(encoded) else block_of(encoded)
 
 
 class CatalogStore:
@@ -154,13 +164,14 @@ class CatalogStore:
                 entry.version,
                 entry.metadata.id,
                 entry.metadata.added_microseconds,
+                entry.place,
                 entry.metadata.to_json(),
                 bool(entry.metadata.values),
             )
             for entry in entries
         ]
         with self._using() as db:
-            db.executemany("INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            db.executemany("INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def find(self, collection_id: bytes, handles: Sequence[bytes]) -> dict[bytes, Entry]:
         """Returns entries by handle."""
@@ -215,15 +226,15 @@ class CatalogStore:
 
         Args:
             order: "id" or "added".
-            after: the last entry of the page before: what it is ordered by, and its handle; None: none is.
+            after: the last entry of the page before: what it is ordered by, and its place; None: none is.
         """
         way, beyond = ("DESC", "<") if descending else ("ASC", ">")
         where, bound = "", tuple[Any, ...]()
         if after is not None:
-            where, bound = f"AND ({order}, handle) {beyond} (?, ?)", after
+            where, bound = f"AND ({order}, place) {beyond} (?, ?)", after
         query = (
             f"SELECT handle, version, record FROM items WHERE collection = ? {where} "  # noqa: S608
-            f"ORDER BY {order} {way}, handle {way} LIMIT ?"
+            f"ORDER BY {order} {way}, place {way} LIMIT ?"
         )
         with self._using() as db:
             rows = db.execute(query, (collection_id, *bound, limit)).fetchall()

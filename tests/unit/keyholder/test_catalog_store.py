@@ -61,7 +61,7 @@ def test_pages_follow_each_other_in_both_orders_and_ways(store):
         while page := store.page(HERE, order, after, 3, descending=descending):
             found += page
             last = page[-1].metadata
-            after = (last.id if order == "id" else last.added_microseconds), page[-1].handle
+            after = (last.id if order == "id" else last.added_microseconds), page[-1].place
         assert found == wanted
 
 
