@@ -39,6 +39,7 @@ def connect(
     address: str | None = None,
     *,
     tls: str | Path | None = None,
+    token_file: str | Path | None = None,
     timeout_seconds: float = 10.0,
     keepalive_seconds: float = KEEPALIVE_SECONDS,
     retry_seconds: float = RETRY_SECONDS,
@@ -49,6 +50,7 @@ def connect(
     vault: Vault = _client().connect(
         address,
         tls=tls,
+        token_file=token_file,
         timeout_seconds=timeout_seconds,
         keepalive_seconds=keepalive_seconds,
         retry_seconds=retry_seconds,

@@ -8,6 +8,7 @@
     │       └── SecretMaterialRefused  a secret key was sent to the untrusted zone
     ├── NotFound                   no such collection, item or original
     ├── AlreadyExists              a name or an id that is taken
+    ├── Unauthenticated            the caller shows no token that holds
     ├── PermissionDenied           the caller may not make this request
     ├── Conflict                   the state has changed; read it again and retry
     ├── Fenced                     another keyholder of the same keys has taken over
@@ -69,6 +70,10 @@ class NotFound(BlindsightError):
 
 class AlreadyExists(BlindsightError):
     reason = "ALREADY_EXISTS"
+
+
+class Unauthenticated(BlindsightError):
+    reason = "UNAUTHENTICATED"
 
 
 class PermissionDenied(BlindsightError):

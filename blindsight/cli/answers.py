@@ -155,6 +155,52 @@ class Backups(TypedDict):
     seconds: float
 
 
+class TokenDocument(TypedDict):
+    """A token, without what proves it.
+
+    Attributes:
+        id: 12 hex digits.
+        role: what its bearer may do: owner, editor, uploader, searcher or auditor.
+        collections: for which alone it holds, by the names they have now; empty: for all.
+        label: what its owner called it.
+        created: when.
+        expires: when; null: never.
+    """
+
+    id: str
+    role: str
+    collections: list[str]
+    label: str
+    created: datetime
+    expires: datetime | None
+
+
+class CreatedToken(TokenDocument):
+    """A token that was made.
+
+    Attributes:
+        token: the secret that its bearer shows; nobody can tell it again.
+    """
+
+    token: str
+
+
+class Tokens(TypedDict):
+    """All tokens, the oldest first."""
+
+    tokens: list[TokenDocument]
+
+
+class RevokedToken(TypedDict):
+    """A token that was revoked.
+
+    Attributes:
+        revoked: its id.
+    """
+
+    revoked: str
+
+
 class CertificateAuthority(TypedDict):
     """A certificate authority that was made.
 
@@ -790,6 +836,9 @@ ANSWERS: dict[str, Any] = {
     "certificates list": Certificates,
     "certificates renew": Renewed,
     "certificates revoke": Revoked,
+    "tokens create": CreatedToken,
+    "tokens list": Tokens,
+    "tokens revoke": RevokedToken,
     "collection create": CollectionInfo,
     "collection list": Collections,
     "collection describe": CollectionInfo,

@@ -35,6 +35,7 @@ from blindsight.cli import (
     schema,
     schemes,
     status,
+    tokens,
     verify,
 )
 from blindsight.cli.compare import command as compare
@@ -93,6 +94,7 @@ app.command("backup", rich_help_panel=SERVICES)(backup.backup)
 app.command("restore", rich_help_panel=SERVICES)(backup.restore)
 app.add_typer(keys.app, name="keys", rich_help_panel=SERVICES)
 app.add_typer(certificates.app, name="certificates", rich_help_panel=SERVICES)
+app.add_typer(tokens.app, name="tokens", rich_help_panel=SERVICES)
 app.add_typer(collections.app, name="collection", rich_help_panel=COLLECTIONS)
 app.command("ingest", rich_help_panel=COLLECTIONS)(ingest.ingest)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=COLLECTIONS)
@@ -128,18 +130,24 @@ def _set_loudness(*, quiet: bool, verbose: bool) -> None:
 
 
 def _common(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds --quiet and --verbose; replaces the `~` of paths that a shell left, in quotes or after a `=`."""
+    """Adds --quiet and --verbose, and --token-file to what calls the keyholder.
+
+    It replaces the `~` of paths that a shell left, in quotes or after a `=`.
+    """
 
     @wraps(command)
-    def called(*, quiet: bool, verbose: bool, **given: object) -> None:
+    def called(*, quiet: bool, verbose: bool, token_file: Path | None = None, **given: object) -> None:
         _set_loudness(quiet=quiet, verbose=verbose)
+        options.set_token_file(_path(token_file))
         command(**{name: _path(value) for name, value in given.items()})
 
-    added = {"quiet": options.Quiet, "verbose": options.Verbose}
     hints = get_type_hints(command, include_extras=True)
     own = [one.replace(annotation=hints[one.name]) for one in inspect.signature(command).parameters.values()]
+    added: dict[str, object] = {"token_file": options.TokenFile} if "address" in hints else {}
+    added |= {"quiet": options.Quiet, "verbose": options.Verbose}
+    keyword, defaults = inspect.Parameter.KEYWORD_ONLY, {"token_file": None}
     more = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+        inspect.Parameter(name, keyword, default=defaults.get(name, False), annotation=kind)
         for name, kind in added.items()
     ]
     # Typer reads a command's options from its signature.
@@ -148,7 +156,7 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
     return called
 
 
-def _path(value: object) -> object:
+def _path(value: Any) -> Any:
     if isinstance(value, list):
         return list(map(_path, value))
     return Path(at_home(str(value))) if isinstance(value, Path) else value

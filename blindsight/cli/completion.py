@@ -84,6 +84,7 @@ def _called(
     try:
         with blindsight.connect(
             context.params.get("address"),
+            token_file=context.params.get("token_file"),
             timeout_seconds=_PATIENCE_SECONDS,
             retry_seconds=_PATIENCE_SECONDS,
             wait_seconds=0,

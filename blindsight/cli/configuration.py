@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 VARIABLE = "BLINDSIGHT_CONFIG"
 # Of every command that has them, outside of tables.
-SHARED = ("address", "data", "passphrase-file", "quiet", "verbose")
+SHARED = ("address", "data", "passphrase-file", "quiet", "token-file", "verbose")
 # Said each time or not at all: what destroys, what agrees to something, and what form an answer has.
 NEVER = (
     "acknowledge",

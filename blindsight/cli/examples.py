@@ -37,6 +37,12 @@ EXAMPLES: dict[str, Sequence[str]] = {
     "certificates list": ("blindsight certificates list --authority authority",),
     "certificates renew": ("blindsight certificates renew of-storage --authority authority",),
     "certificates revoke": ("blindsight certificates revoke of-storage --authority authority",),
+    "tokens create": (
+        "blindsight tokens create --role uploader --label phone",
+        "blindsight tokens create --role searcher --collections a,b --expires 30d",
+    ),
+    "tokens list": ("blindsight tokens list",),
+    "tokens revoke": ("blindsight tokens revoke 0123456789ab",),
     "collection create": (
         "blindsight collection create holiday",
         "blindsight collection create faces --embedder none --dimension 128",

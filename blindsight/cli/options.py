@@ -104,6 +104,16 @@ Address = Annotated[
         help="Where the keyholder serves.",
     ),
 ]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        envvar="BLINDSIGHT_TOKEN_FILE",
+        metavar="FILE",
+        help="The token by which you use the vault.",
+        show_default="the one of `up` on this machine",
+    ),
+]
 # The data folder of `up`, also of what stops it and copies it.
 DATA = "BLINDSIGHT_DATA"
 Quiet = Annotated[
@@ -143,12 +153,21 @@ DEFAULT_ADDRESS = blindsight.DEFAULT_ADDRESS
 _SILENT_SECONDS, _BACK_SECONDS = 1.0, 10.0
 
 
+_token_file: Path | None = None
+
+
+def set_token_file(path: Path | None) -> None:
+    """Sets the file of the token that is shown from now on; None: what `blindsight.connect` finds."""
+    global _token_file  # noqa: PLW0603 - one command runs in a process, and shows one
+    _token_file = path
+
+
 @contextmanager
 def vault(address: str) -> Iterator[Vault]:
     """Opens a vault while the block runs."""
     output.detail(f"keyholder {address}")
     with output.spinner("connecting to the keyholder"):
-        opened = blindsight.connect(address, away=_Waiting(address))
+        opened = blindsight.connect(address, token_file=_token_file, away=_Waiting(address))
     with opened:
         yield opened
 

@@ -9,6 +9,7 @@ import inspect
 import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from functools import wraps
 from numbers import Integral
 from pathlib import Path
@@ -169,6 +170,14 @@ def _path(what: str, value: Any) -> Path:
     return Path(path)
 
 
+def _moment(what: str, value: Any) -> datetime:
+    if not isinstance(value, datetime):
+        raise _of_type(what, value, "a datetime")
+    if value.tzinfo is None:
+        raise InvalidArgument(f"{what} has no time zone, want one, as of datetime.now(UTC)")
+    return value
+
+
 def _optional(check: _Check) -> _Check:
     return lambda what, value: None if value is None else check(what, value)
 
@@ -187,7 +196,10 @@ CHECKS: MappingProxyType[str, _Check] = MappingProxyType(
         "alias": text,
         "request_id": _optional(text),
         "address": _optional(text),
-        "tls": _optional(_path),
+        **dict.fromkeys(("tls", "token_file"), _optional(_path)),
+        **dict.fromkeys(("role", "token_id", "label"), text),
+        "collections": lambda what, value: several(what, value, "a list of names"),
+        "expires": _optional(_moment),
         "remove": _keys,
         "status": _status,
         "set": _optional(_mapping),

@@ -94,7 +94,7 @@ class AsyncVault:
     It connects at its first call, or on entering its context.
 
     Args:
-        address, tls, timeout_seconds, keepalive_seconds, retry_seconds, wait_seconds, away: as of
+        address, tls, token_file, timeout_seconds, keepalive_seconds, retry_seconds, wait_seconds, away: as of
             `blindsight.connect`.
         calls_at_once: number of calls that are in progress at most; others wait.
     """
@@ -104,6 +104,7 @@ class AsyncVault:
         address: str | None = None,
         *,
         tls: str | Path | None = None,
+        token_file: str | Path | None = None,
         timeout_seconds: float = 10.0,
         keepalive_seconds: float = KEEPALIVE_SECONDS,
         retry_seconds: float = RETRY_SECONDS,
@@ -117,6 +118,7 @@ class AsyncVault:
             connect,
             address,
             tls=tls,
+            token_file=token_file,
             timeout_seconds=timeout_seconds,
             keepalive_seconds=keepalive_seconds,
             retry_seconds=retry_seconds,
@@ -203,6 +205,9 @@ class AsyncVault:
     remove_alias = _awaited(Vault.remove_alias)
     accept_rollback = _awaited(Vault.accept_rollback)
     acknowledge_alarms = _awaited(Vault.acknowledge_alarms)
+    create_token = _awaited(Vault.create_token)
+    tokens = _awaited(Vault.tokens)
+    revoke_token = _awaited(Vault.revoke_token)
     verify = _awaited(Vault.verify)
     combine = _awaited(Vault.combine)
     filter = _awaited(Vault.filter)

@@ -21,11 +21,13 @@ from blindsight.errors import BlindsightError, DataLoss, InvalidArgument, Unavai
 from blindsight.rpc.keyholder.v1.imaging_pb2_grpc import ImagingServiceStub
 from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
 from blindsight.rpc.keyholder.v1.keyholder_pb2_grpc import KeyholderServiceStub
+from blindsight.rpc.keyholder.v1.tokens_pb2_grpc import TokenServiceStub
 from blindsight.runtime import request_ids
 from blindsight.runtime.addresses import is_loopback
 from blindsight.runtime.announcing import is_announced
 from blindsight.runtime.backoff import Backoff
 from blindsight.runtime.status import from_rpc_error, is_lost, never_began, nobody_listens
+from blindsight.wire.tokens import METADATA_KEY, SCHEME
 
 PEER = "the keyholder"
 # What was called, how it ended and how long it took: at DEBUG, and nothing of what was sent.
@@ -127,7 +129,14 @@ class _Named(
     grpc.StreamUnaryClientInterceptor,
     grpc.StreamStreamClientInterceptor,
 ):
-    """Adds the request id to every call's metadata."""
+    """Adds the request id to every call's metadata, and the caller's token.
+
+    Args:
+        token: None: there is none.
+    """
+
+    def __init__(self, token: str | None) -> None:
+        self._shown = ((METADATA_KEY, f"{SCHEME}{token}"),) if token else ()
 
     def _name(self, continuation: Any, details: Any, request: Any) -> Any:
         if not _LOG.isEnabledFor(logging.DEBUG):
@@ -144,7 +153,8 @@ class _Named(
         return call
 
     def _named(self, continuation: Any, details: Any, request: Any) -> Any:
-        named = (*(details.metadata or ()), (request_ids.KEY, request_ids.current.get() or request_ids.new()))
+        name = (request_ids.KEY, request_ids.current.get() or request_ids.new())
+        named = (*(details.metadata or ()), name, *self._shown)
         given = (details.credentials, details.wait_for_ready, details.compression)
         return continuation(_Details(details.method, details.timeout, named, *given), request)
 
@@ -158,8 +168,9 @@ class _Gate:
     What is gRPC's runs apart from the threads that call; see `Apart`.
     """
 
-    def __init__(self, channels: Channels) -> None:
+    def __init__(self, channels: Channels, token: str | None) -> None:
         self._channels = channels
+        self._named = _Named(token)
         self._apart = Apart()
         self.closed = False
 
@@ -200,7 +211,7 @@ class _Gate:
         def begin() -> Any:
             if self.closed:
                 raise closed()
-            intercepted = grpc.intercept_channel(self._channels.current, _Named())
+            intercepted = grpc.intercept_channel(self._channels.current, self._named)
             call = method(intercepted)(request, **options)
             begun(call)
             return call
@@ -313,14 +324,20 @@ class Connection:
         address: the keyholder's, for messages.
         retry_seconds: how long the keyholder may be away before a call fails.
         away: called whenever the keyholder was away, before the next attempt.
+        token: of the caller, which every call shows; None: there is none.
     """
 
     def __init__(
-        self, channels: Channels, address: str, retry_seconds: float, away: AwayCallback | None = None
+        self,
+        channels: Channels,
+        address: str,
+        retry_seconds: float,
+        away: AwayCallback | None = None,
+        token: str | None = None,
     ) -> None:
         self._address = address
         self.away = away
-        self._gate = _Gate(channels)
+        self._gate = _Gate(channels, token)
         # Stubs ask a channel for its four kinds of calls, and for nothing else.
         named = cast("grpc.Channel", _Cancellable(self._gate))
         # It sets its methods in __init__, unknown to type checkers.
@@ -328,6 +345,7 @@ class Connection:
         self.keyholder = KeyholderServiceStub(named)
         self.imports = ImportServiceStub(named)
         self.imaging = ImagingServiceStub(named)
+        self.tokens = TokenServiceStub(named)
         self._retry_seconds = retry_seconds
 
     def backoff(self) -> Backoff:

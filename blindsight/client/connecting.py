@@ -15,6 +15,7 @@ import blindsight
 from blindsight.client.arguments import checked, duration
 from blindsight.client.calls import AwayCallback, Connection, cancelled, nobody
 from blindsight.client.channels import Channels
+from blindsight.client.tokens import token_for
 from blindsight.client.vault import Vault
 from blindsight.errors import InvalidArgument, Unavailable
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
@@ -47,6 +48,7 @@ def connect(
     address: str | None = None,
     *,
     tls: str | Path | None = None,
+    token_file: str | Path | None = None,
     timeout_seconds: float = 10.0,
     keepalive_seconds: float = KEEPALIVE_SECONDS,
     retry_seconds: float = RETRY_SECONDS,
@@ -63,6 +65,8 @@ def connect(
         address: HOST:PORT; None: the variable BLINDSIGHT_ADDRESS, else 127.0.0.1:7420.
         tls: folder of an owner's certificate (`ca.crt`, `tls.crt`, `tls.key`), by which the connection is
             encrypted; None: the variable BLINDSIGHT_TLS, else it is not.  Later calls show what renewed it.
+        token_file: a file with a token, in one line, which says what its bearer may do; None: the variable
+            BLINDSIGHT_TOKEN_FILE, else the one of `blindsight up`, where this user runs it at the address.
         timeout_seconds: how long the keyholder may take to answer this check.
         keepalive_seconds: how long a connection may be silent, pings included, before it counts as lost and
             its calls raise Unavailable.  Long calls are not affected: the keyholder answers pings meanwhile.
@@ -74,7 +78,7 @@ def connect(
 
     Raises:
         InvalidArgument: if the address is not HOST:PORT, or the keepalive not between a second and a day, or
-            a variable has no number.
+            a variable has no number, or the token file no token.
         CertificateError: if the certificate is not right, as when it has expired.
         Unavailable: if no keyholder answers at the address, or it is not ready.
     """
@@ -89,8 +93,9 @@ def connect(
         )
     folder = tls or os.environ.get(TLS_VARIABLE)
     options = client_options(keepalive_seconds, MAX_ANSWER_BYTES)
+    token = token_for(target, Path(token_file) if token_file else None, encrypted=bool(folder))
     channels = Channels(target, _certificates(folder), options)
-    connection = Connection(channels, target, retry_seconds, away)
+    connection = Connection(channels, target, retry_seconds, away, token)
     try:
         _wait_until_ready(connection, target, timeout_seconds, (retry_seconds, _wait(wait_seconds)), away)
     except BaseException:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from blindsight.client import tokens
 from blindsight.client.arguments import checked, text
 from blindsight.client.calls import Connection
 from blindsight.client.collection import Collection
 from blindsight.client.contents import UNARY_SECONDS
+from blindsight.client.tokens import NewToken
 from blindsight.errors import InvalidArgument
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.wire.collections import CollectionInfo, CollectionRequest, Metric, Rollback, VaultStatus
+from blindsight.wire.tokens import Token
 
 # Methods import what they need when they are called: most processes only search and ingest.
 if TYPE_CHECKING:
@@ -181,6 +185,41 @@ class Vault:
         newest = max((one.number for one in status.alarms), default=0)
         request = pb.AcknowledgeAlarmsRequest(up_to_number=newest)
         return int(self._connection.repeat(lambda: self._stub.AcknowledgeAlarms(request)).acknowledged)
+
+    def create_token(
+        self,
+        role: str,
+        *,
+        collections: Sequence[str] = (),
+        label: str = "",
+        expires: datetime | None = None,
+    ) -> NewToken:
+        """Makes a token, by which others may use the vault within limits.
+
+        Args:
+            role: "owner", "editor" (store, change, delete, search), "uploader" (store what is not there yet),
+                "searcher" (search, compare, fetch what was found) or "auditor" (see that all is there).
+            collections: for which alone it holds, others do not exist for its bearer; empty: for all.
+            label: to tell it from others.
+            expires: when it ends; None: never.
+
+        Raises:
+            InvalidArgument: if there is no such role, the time has passed, or an owner's is to be limited.
+            NotFound: if there is no such collection.
+        """
+        return tokens.create(self._connection, role, collections, label, expires)
+
+    def tokens(self) -> list[Token]:
+        """Returns all tokens, the oldest first, without what proves them."""
+        return tokens.all_tokens(self._connection)
+
+    def revoke_token(self, token_id: str) -> None:
+        """Revokes a token: calls that show it fail from now on.
+
+        Raises:
+            NotFound: if there is none of this id.
+        """
+        tokens.revoke(self._connection, token_id)
 
     def verify(
         self,

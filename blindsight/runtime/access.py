@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import grpc.aio
 
@@ -13,6 +13,13 @@ from blindsight.runtime.roles import Role, role_of
 from blindsight.runtime.tls import Identity, serial_of
 
 _TLS = "TLSv1.3"
+
+
+class Doorkeeper(Protocol):
+    """Decides of each call whether it may be made."""
+
+    def require(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        """Checks that a call may be made; raises if not."""
 
 
 class Access:
@@ -34,7 +41,7 @@ class Access:
             PermissionDenied: if it may not; it does not say why.
         """
         if self._role(context) not in callers(method):
-            raise PermissionDenied("this caller may not make this call")
+            raise PermissionDenied("permission denied: this caller may not make this call")
 
     def _role(self, context: grpc.aio.ServicerContext[Any, Any]) -> Role | None:
         shown = context.auth_context()

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 
 from blindsight.errors import BlindsightError, Busy, CutOff, Draining, InvalidArgument, Unavailable
 from blindsight.runtime import callers, logs, metrics, request_ids, status
-from blindsight.runtime.access import Access
+from blindsight.runtime.access import Doorkeeper
 from blindsight.runtime.uploads import Upload, Uploads
 
 # When a caller cancels, gRPC first ends the stream of requests, and reports the cancellation at most this
@@ -35,7 +35,7 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         idle: event that is set while no call is running.
     """
 
-    def __init__(self, uploads: Uploads | None = None, access: Access | None = None) -> None:
+    def __init__(self, uploads: Uploads | None = None, access: Doorkeeper | None = None) -> None:
         self._uploads = uploads
         self._access = access
         self.idle = asyncio.Event()

@@ -59,6 +59,7 @@ OF_KEYHOLDER: Mapping[str, frozenset[Role]] = {
     "KeyholderService": _OWNER,
     "ImportService": _OWNER,
     "ImagingService": _OWNER,
+    "TokenService": _OWNER,
     "WorkerService": _WORKER,
 }
 

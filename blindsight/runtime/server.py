@@ -13,7 +13,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from blindsight.errors import InvalidArgument, Unavailable
 from blindsight.runtime import logs, reflection
-from blindsight.runtime.access import Access
+from blindsight.runtime.access import Doorkeeper
 from blindsight.runtime.addresses import is_loopback
 from blindsight.runtime.channels import KEEPALIVE_SECONDS, server_options
 from blindsight.runtime.health import LIVENESS, READINESS
@@ -87,7 +87,7 @@ class Server:
         load: Callable[[], Awaitable[None]] | None = None,
         on_drain: Callable[[], None] = lambda: None,
         uploads: Uploads | None = None,
-        access: Access | None = None,
+        access: Doorkeeper | None = None,
     ) -> None:
         self._names = names
         self._load = load

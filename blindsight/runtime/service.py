@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from blindsight.errors import BlindsightError, CertificateError, InvalidArgument
 from blindsight.runtime import logs, metrics, signals
+from blindsight.runtime.access import Doorkeeper
 from blindsight.runtime.addresses import is_loopback
 from blindsight.runtime.server import Server, check_bind
 from blindsight.runtime.settings import ProcessSettings, ServiceSettings
@@ -124,17 +125,20 @@ async def serve(
     load: Callable[[], Awaitable[None]] | None = None,
     on_drain: Callable[[], None] = lambda: None,
     uploads: Uploads | None = None,
+    access: Doorkeeper | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT; running calls finish.
 
     Args:
         settings: the addresses, who may call, and how long calls may take to finish.
         names, register, load, on_drain, uploads: see `Server`.
+        access: whether a caller may make a call; None: what the settings say.
 
     Raises:
         InvalidArgument, Unavailable: see `Server.start`.
     """
-    server = Server(names, register, settings.keepalive_seconds, load, on_drain, uploads, settings.access)
+    allowed = access or settings.access
+    server = Server(names, register, settings.keepalive_seconds, load, on_drain, uploads, allowed)
     shutdown = Shutdown(settings.drain_seconds)
     announce("listening", await server.start(settings.listeners))
     await server.run(shutdown)

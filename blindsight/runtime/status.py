@@ -37,6 +37,7 @@ CODES: dict[type[errors.BlindsightError], grpc.StatusCode] = {
     errors.SecretMaterialRefused: grpc.StatusCode.INVALID_ARGUMENT,
     errors.NotFound: grpc.StatusCode.NOT_FOUND,
     errors.AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
+    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
     errors.PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
     errors.Conflict: grpc.StatusCode.ABORTED,
     errors.Fenced: grpc.StatusCode.FAILED_PRECONDITION,

@@ -15,6 +15,7 @@ from blindsight.runtime.uploads import Uploads
 from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.trusted.keyring import keyfile, keys, passphrase
 from blindsight.trusted.keyring.keys import KeySet
+from blindsight.trusted.keyring.sealing import Sealer
 from blindsight.trusted.queue import open_queue
 from services.keyholder import servicer
 from services.keyholder.imaging import servicer as imaging
@@ -24,7 +25,17 @@ from services.keyholder.lease import Lease, holder_id
 from services.keyholder.metrics import KEYGEN_SECONDS, REGISTRY
 from services.keyholder.service import Keyholder
 from services.keyholder.settings import KeyholderSettings
+from services.keyholder.tokens import servicer as tokens_servicer
+from services.keyholder.tokens.access import UserAccess
+from services.keyholder.tokens.tokens import Tokens
 
+SERVICES = (
+    servicer.SERVICE_NAME,
+    jobs.SERVICE_NAME,
+    jobs.WORKERS_NAME,
+    imaging.SERVICE_NAME,
+    tokens_servicer.SERVICE_NAME,
+)
 # They store what comes while more is sent.
 FLOWING = (f"/{servicer.SERVICE_NAME}/Ingest", f"/{jobs.SERVICE_NAME}/CreateImport")
 
@@ -39,23 +50,26 @@ def main() -> int:
 async def _serve(settings: KeyholderSettings) -> None:
     # Two keyholders of one folder would give the same numbers and slots to different items.
     with locked_folder(settings.data, f"another keyholder is using {settings.data}"):
-        keyholder = _keyholder(settings, _open_keys(settings))
+        opened = _open_keys(settings)
+        tokens = Tokens(settings.data, Sealer(opened.subkey("tokens")))
+        keyholder = _keyholder(settings, opened)
         try:
             if settings.queue_url:
                 store = JobStore(settings.jobs_file)
                 opened_queue = partial(open_queue, settings.queue_url, settings.queue, settings.certificates)
                 await keyholder.open_imports(store, opened_queue, settings.keep_jobs_days)
             await keyholder.start()
-            names = [servicer.SERVICE_NAME, jobs.SERVICE_NAME, jobs.WORKERS_NAME, imaging.SERVICE_NAME]
             await service.serve(
                 settings,
-                names,
-                partial(_register, keyholder),
+                SERVICES,
+                partial(_register, keyholder, tokens),
                 on_drain=keyholder.drain,
                 uploads=Uploads(settings.upload_bytes, FLOWING),
+                access=UserAccess(settings.access, tokens, required=settings.require_tokens),
             )
         finally:
             await keyholder.close()
+            tokens.close()
 
 
 def _open_keys(settings: KeyholderSettings) -> KeySet:
@@ -87,10 +101,11 @@ def _keyholder(settings: KeyholderSettings, opened: KeySet) -> Keyholder:
     )
 
 
-def _register(keyholder: Keyholder, server: grpc.aio.Server) -> None:
+def _register(keyholder: Keyholder, tokens: Tokens, server: grpc.aio.Server) -> None:
     servicer.register(keyholder, server)
     jobs.register(keyholder.keys, lambda: keyholder.imports, keyholder.lease, server)
     imaging.register(keyholder.processing, server)
+    tokens_servicer.register(tokens, keyholder.vault, server)
 
 
 if __name__ == "__main__":

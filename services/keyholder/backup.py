@@ -13,6 +13,8 @@ from services.keyholder.heads.store import FILE_NAME as HEADS_FILE_NAME
 from services.keyholder.heads.store import SCHEMA as HEADS_SCHEMA
 from services.keyholder.jobs.store import SCHEMA
 from services.keyholder.settings import JOBS_FILE_NAME, KEY_FILE_NAME
+from services.keyholder.tokens.store import FILE_NAME as TOKENS_FILE_NAME
+from services.keyholder.tokens.store import SCHEMA as TOKENS_SCHEMA
 
 # The key file is restored last: with data and no keys the keyholder does not start.
 SERVICE = Service(
@@ -37,6 +39,7 @@ SERVICE = Service(
             ALARMS_SCHEMA.version,
             counts={"alarms": "SELECT COUNT(*) FROM alarms"},
         ),
+        Database(TOKENS_FILE_NAME, TOKENS_SCHEMA.version, counts={"tokens": "SELECT COUNT(*) FROM tokens"}),
         File("passphrase"),  # where `blindsight up` generated one
         File(KEY_FILE_NAME, required=True),
     ),

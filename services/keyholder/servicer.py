@@ -9,12 +9,13 @@ from typing import Any
 
 import grpc.aio
 
-from blindsight.errors import Draining, InvalidArgument
+from blindsight.errors import Draining, InvalidArgument, PermissionDenied
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
 from blindsight.runtime import transfer
 from blindsight.runtime.reports import with_reports
 from blindsight.trusted.similarity.linear import Metric
+from blindsight.trusted.vault import scope
 from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.trusted.vault.settings import new_config
 from blindsight.wire.collections import CollectionInfo, CollectionRequest, Deletion, Rollback, VaultStatus
@@ -34,6 +35,8 @@ from blindsight.wire.verify import VerifyHeader
 from services.keyholder.operations.items import described
 from services.keyholder.operations.naming import naming
 from services.keyholder.service import Keyholder
+from services.keyholder.tokens.roles import MAY_REPLACE
+from services.keyholder.tokens.tokens import require_role
 from services.keyholder.wire import combining, describing, ingesting, searching, verifying
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["KeyholderService"].full_name
@@ -126,7 +129,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
     ) -> AsyncIterator[pb.IngestResponse]:
         """Stores photos or vectors."""
         requests = aiter(request_iterator)
-        header = IngestHeader.from_message((await _first(requests, "header")).header)
+        header = _ingest_header((await _first(requests, "header")).header)
         name = header.collection
         first = await anext(requests, None)
         if first is None:
@@ -150,7 +153,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
 
     async def IngestImage(self, request: pb.IngestImageRequest, context: Context) -> pb.IngestImageResponse:
         """Stores one photo."""
-        header = IngestHeader.from_message(request.settings)
+        header = _ingest_header(request.settings)
         results: list[ItemResult] = []
         try:
             async for one in self._keyholder.ingest_photos(header, ingesting.whole_photo(request)):
@@ -351,6 +354,8 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
         """Returns the state of all three services."""
+        if scope.limited():
+            raise PermissionDenied("permission denied: a token for some collections may not see the status")
         services = await self._keyholder.status()
         fenced = self._keyholder.lease.fenced
         collections = await self._vault.all() if services[-1].reachable and not fenced else []
@@ -368,6 +373,13 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
 def register(keyholder: Keyholder, server: grpc.aio.Server) -> None:
     """Adds the keyholder's rpcs to a server."""
     keyholder_pb2_grpc.add_KeyholderServiceServicer_to_server(KeyholderServicer(keyholder), server)
+
+
+def _ingest_header(message: pb.IngestHeader) -> IngestHeader:
+    header = IngestHeader.from_message(message)
+    if header.upsert:
+        require_role(MAY_REPLACE, "replace items")
+    return header
 
 
 def _filter(where: Where | None) -> Filter | None:

@@ -24,9 +24,9 @@ class KeyholderSettings(ServiceSettings, QueueSettings):
     Attributes:
         storage_address, evaluator_address: the untrusted services, HOST:PORT.
         worker_address: where workers are served, with TLS; "" for where users are. With `tls`, an address of
-            users on loopback is unencrypted, and whoever reaches it is the owner; another one is encrypted,
-            and wants the certificate of an owner.
+            users on loopback is unencrypted; another one is encrypted, and wants the certificate of an owner.
         passphrase_file: opens the key file.
+        require_tokens: refuse users' calls without a token; else who reaches the address is the owner.
         create_keys: make a key file where there is none.
         combine_seconds: a weighted sum that would take longer, by an estimate, is refused.
         imaging_bytes: memory of all image processing at once, by estimates; jobs wait for their part of it.
@@ -41,6 +41,7 @@ class KeyholderSettings(ServiceSettings, QueueSettings):
     evaluator_address: Address
     worker_address: Address | Literal[""] = ""
     passphrase_file: Path
+    require_tokens: bool = True
     create_keys: bool = False
     combine_seconds: float = Field(default=1800.0, gt=0)
     imaging_bytes: int = Field(default_factory=lambda: memory_limit_bytes() // 2, ge=1)

@@ -95,7 +95,8 @@ def test_one_thing_has_one_name():
     assert several.keys() <= {"--metric", "--threshold", "--descriptors", "--pixels"}, several
     assert all(len(ways) == 1 for ways in spellings.values()), spellings
     plurals = {name for name in kinds if f"{name}s" in kinds}
-    assert plurals <= {"--id"}, plurals  # one id of one photo, and the ids of rows
+    # One id of one photo, and the ids of rows; what is compared with, and what a token is for.
+    assert plurals <= {"--id", "--collection"}, plurals
 
 
 def test_every_answer_in_json_and_no_other_has_a_schema(capsys):

@@ -20,6 +20,7 @@ NAMES = {
     "UpdateItems DeleteItems Repack Check "
     "AcceptRollback AcknowledgeAlarms GetStatus",
     "imports": "CreateImport GetImport WatchImport ListImports CancelImport RetryImport DropFailed",
+    "tokens": "CreateToken ListTokens RevokeToken",
     "workers": "ReportItems NoteTrial",
     "imaging": "Filter Diff Keypoints Match",
     "evaluator": "Score CompareAll Combine Transform Difference ScaleSpace Prepare DropCollection GetStatus",

@@ -42,7 +42,7 @@ METHODS = {
     for server, contracts in CONTRACTS.items()
 }
 NO_CONNECTION = grpc.StatusCode.UNAVAILABLE
-REFUSED = (grpc.StatusCode.PERMISSION_DENIED, "this caller may not make this call")
+REFUSED = (grpc.StatusCode.PERMISSION_DENIED, "permission denied: this caller may not make this call")
 NOBODY = ("no certificate", "no TLS", "another authority", "expired")
 
 

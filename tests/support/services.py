@@ -212,6 +212,7 @@ class Services:
             "evaluator_address": self._reach("keyholder", "evaluator"),
             "passphrase_file": str(secret),
             "create_keys": "true",
+            "require_tokens": "false",
         }
 
     def _reach(self, client: str, server: str) -> str:

@@ -16,6 +16,7 @@ from blindsight.cli.local.setup import TLS, Certificates, Passphrase
 from blindsight.cli.local.supervisor import Child, Recipe, drain
 from blindsight.errors import CertificateError
 from blindsight.runtime.announcing import announced
+from blindsight.runtime.owner_notes import OWNER_TOKEN_FILE, noted
 
 ZONES = {"storage": "untrusted", "evaluator": "untrusted", "keyholder": "trusted"}
 WORKER_ZONE = ZONES["keyholder"]
@@ -140,6 +141,8 @@ class Fleet:
         serving = {"address": plan.address, _FOR_WORKERS: _ANY_PORT}
         keyholder = await self._start_service("keyholder", serving, trusted)
         self._announcing.enter_context(announced(keyholder.address))  # if its port was any
+        owner = plan.folders["keyholder"] / OWNER_TOKEN_FILE
+        self._announcing.enter_context(noted(keyholder.address, owner))
         key_file = str(plan.folders["keyholder"] / KEY_FILE_NAME)
         of_worker = trusted | {"keyholder_address": keyholder.addresses[_FOR_WORKERS], "key_file": key_file}
         for number in range(1, plan.workers + 1):

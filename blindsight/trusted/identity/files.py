@@ -1,4 +1,4 @@
-"""The files of certificates: written whole or not at all, private keys for their owner alone."""
+"""The files of certificates and tokens: written whole or not at all, private keys for their owner alone."""
 
 from __future__ import annotations
 
@@ -35,6 +35,11 @@ def write_list(path: Path, lines: Sequence[str]) -> None:
 def write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
     """Writes a private key in PEM (PKCS #8, not encrypted) with mode 0600."""
     _write(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), _PRIVATE)
+
+
+def write_secret(path: Path, line: str) -> None:
+    """Writes a line with mode 0600."""
+    _write(path, f"{line}\n".encode(), _PRIVATE)
 
 
 def read_certificate(path: Path) -> x509.Certificate:

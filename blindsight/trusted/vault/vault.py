@@ -16,6 +16,7 @@ from blindsight.trusted.keyring.keys import KeySet, keyed_hash
 from blindsight.trusted.keyring.sealing import Sealer
 from blindsight.trusted.records import CollectionConfig
 from blindsight.trusted.slots import START, Point, SlotMap
+from blindsight.trusted.vault import scope
 from blindsight.trusted.vault.collection import OpenCollection, require_own
 from blindsight.trusted.vault.heads import Head, Heads, State, digest
 from blindsight.trusted.vault.name_use import NameUse, name_use
@@ -130,12 +131,17 @@ class Vault:
         """Returns a collection by name or alias, with its slots.
 
         Raises:
-            NotFound: if it does not exist; the message lists the first few names.
+            NotFound: if it does not exist for the caller; the message lists the first few names.
             DataLoss: if storage's record or slots of it are not those that were written, or are not there.
             Fenced: if another keyholder has taken over: what this one knows may be old.
         """
+        found = await self._get(composed(name))
+        if not scope.contains(found.record.collection_id):
+            raise _unknown(name, await self.names())
+        return found
+
+    async def _get(self, name: str) -> OpenCollection:
         self._storage.fence.require()
-        name = composed(name)
         opened = self._known(name)
         if opened is not None:
             await self._settled(opened)
@@ -187,10 +193,9 @@ class Vault:
                 return opened
         if any(key not in records for key in claiming):
             raise DataLoss(f"storage has lost collection {name!r}")
-        names = [config.name for config in called.values()]
-        if name in names:
+        if name in [config.name for config in called.values()]:
             raise DataLoss(f"storage has changed the record of collection {name!r}")
-        raise NotFound(f"no collection {name!r}; it has {_listing(names)}")
+        raise _unknown(name, [config.name for key, config in called.items() if scope.contains(key)])
 
     def forget_names(self) -> None:
         """Forgets who has which name, because storage may have taken a change of one."""
@@ -366,13 +371,15 @@ class Vault:
             await self.refresh(collection)
 
     async def names(self) -> list[str]:
-        """Returns the names of all collections."""
-        return [config.name for _, config in await self._mine()]
+        """Returns the names of all collections that the current call may name."""
+        return [config.name for record, config in await self._mine() if scope.contains(record.collection_id)]
 
     async def all(self) -> list[OpenCollection]:
-        """Returns all collections, each with fresh counters, or with the damage that was found at it."""
+        """Returns those collections, each with fresh counters, or with the damage that was found at it."""
         found = []
         for record, config in await self._mine():
+            if not scope.contains(record.collection_id):
+                continue
             try:
                 require_own(record, config)
                 collection = await self._opened(record)
@@ -411,7 +418,7 @@ class Vault:
         record = await self._doomed(name, known)
         collection_id = record.collection_id if record is not None else known
         if collection_id is None:
-            raise NotFound(f"no collection {name!r}; it has {_listing(await self.names())}")
+            raise _unknown(name, await self.names())
         opened = self._open.get(collection_id)
         async with opened.lock if opened is not None else nullcontext():
             if opened is not None and opened.config.name != name:
@@ -511,6 +518,10 @@ class Vault:
         except DataLoss:
             raise DataLoss("storage has changed the settings of a collection, or mixed them up") from None
         return CollectionConfig.from_bytes(plain)
+
+
+def _unknown(name: str, names: Iterable[str]) -> NotFound:
+    return NotFound(f"no collection {name!r}; it has {_listing(names)}")
 
 
 def _listing(names: Iterable[str]) -> str:

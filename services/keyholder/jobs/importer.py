@@ -26,13 +26,14 @@ from blindsight.trusted.ingest.read_ahead import groups
 from blindsight.trusted.ingest.records import ItemOutcome, Job, JobState, SealedOutcome
 from blindsight.trusted.keyring.keys import KeySet
 from blindsight.trusted.queue import Message, Queue
+from blindsight.trusted.vault import scope
 from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.trusted.vault.vault import Vault
 from blindsight.wire.imports import FailedItem, RemarkedItem
 from blindsight.wire.workers import ItemReport, ItemState, Trial
 from services.keyholder.jobs.dead_letters import DeadLetterWatch
 from services.keyholder.jobs.retention import Retention
-from services.keyholder.jobs.store import JobStore
+from services.keyholder.jobs.store import JobStore, unknown_job
 
 MAX_REQUEST_ID_CHARACTERS = 128
 WATCH_SECONDS = 0.2
@@ -212,6 +213,15 @@ class Imports:
 
     def _told(self, job: Job) -> Job:
         return replace(job, waiting=self._waiting.get(job.job_id, ""))
+
+    async def require_in_scope(self, job_id: bytes) -> None:
+        """Checks that the current call may name a job's collection.
+
+        Raises:
+            NotFound: if not, or there is no such job.
+        """
+        if not scope.contains((await self._job(job_id)).collection_id):
+            raise unknown_job(job_id)
 
     async def get(
         self, job_id: bytes, count: int, after: int = -1

@@ -15,6 +15,7 @@ from blindsight.trusted.clients.fencing import Fence
 from blindsight.trusted.ingest.records import Job
 from blindsight.trusted.ingest.worker_token import TOKEN_KEY, WorkerAccess
 from blindsight.trusted.keyring.keys import KeySet
+from blindsight.trusted.vault import scope
 from blindsight.wire.imports import FailedItem, ImportHeader, RemarkedItem
 from services.keyholder.jobs import wire
 from services.keyholder.jobs.importer import Imports
@@ -54,7 +55,7 @@ class ImportServicer(imports_pb2_grpc.ImportServiceServicer):
     async def GetImport(self, request: pb.GetImportRequest, context: Context) -> pb.GetImportResponse:
         """Returns an import and a page of what is told of its items."""
         size, after = wire.page_size(request.page_size), wire.page_token(request.page_token)
-        job_id = wire.job_id(request.import_id)
+        job_id = await self._permitted(request.import_id)
         job, told = await self._imports.get(job_id, size, -1 if after is None else after)
         return pb.GetImportResponse(
             job=await self._named(job),
@@ -67,7 +68,7 @@ class ImportServicer(imports_pb2_grpc.ImportServiceServicer):
         self, request: pb.WatchImportRequest, context: Context
     ) -> AsyncIterator[pb.WatchImportResponse]:
         """Yields an import whenever it changed, until it has ended."""
-        async for job in self._imports.watch(wire.job_id(request.import_id)):
+        async for job in self._imports.watch(await self._permitted(request.import_id)):
             yield pb.WatchImportResponse(job=await self._named(job))
 
     async def ListImports(self, request: pb.ListImportsRequest, context: Context) -> pb.ListImportsResponse:
@@ -75,23 +76,32 @@ class ImportServicer(imports_pb2_grpc.ImportServiceServicer):
         before = wire.page_token(request.page_token)
         jobs, following = await self._imports.page(wire.page_size(request.page_size), before)
         token = str(following) if following is not None else ""
-        return pb.ListImportsResponse(imports=[await self._named(job) for job in jobs], next_page_token=token)
+        shown = [await self._named(job) for job in jobs if scope.contains(job.collection_id)]
+        return pb.ListImportsResponse(imports=shown, next_page_token=token)
 
     async def CancelImport(
         self, request: pb.CancelImportRequest, context: Context
     ) -> pb.CancelImportResponse:
         """Cancels an import."""
-        job = await self._imports.cancel(wire.job_id(request.import_id))
+        job = await self._imports.cancel(await self._permitted(request.import_id))
         return pb.CancelImportResponse(job=await self._named(job))
 
     async def RetryImport(self, request: pb.RetryImportRequest, context: Context) -> pb.RetryImportResponse:
         """Puts the dead letters of an import back into the queue."""
-        job, retried = await self._imports.retry(wire.job_id(request.import_id))
+        job, retried = await self._imports.retry(await self._permitted(request.import_id))
         return pb.RetryImportResponse(job=await self._named(job), retried=retried)
 
     async def DropFailed(self, request: pb.DropFailedRequest, context: Context) -> pb.DropFailedResponse:
         """Drops the sealed originals of failed items."""
-        return pb.DropFailedResponse(dropped=await self._imports.drop_failed(wire.job_id(request.import_id)))
+        job_id = await self._permitted(request.import_id)
+        return pb.DropFailedResponse(dropped=await self._imports.drop_failed(job_id))
+
+    async def _permitted(self, import_id: str) -> bytes:
+        """Returns the id of an import, unless its collection is not for the caller."""
+        job_id = wire.job_id(import_id)
+        if scope.limited():
+            await self._imports.require_in_scope(job_id)
+        return job_id
 
     async def _named(self, job: Job) -> pb.Import:
         return wire.info(job, await self._imports.collection_name(job)).to_message()

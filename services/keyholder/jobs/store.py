@@ -259,7 +259,7 @@ class JobStore:
 def _number(db: sqlite3.Connection, job_id: bytes) -> int:
     row = db.execute("SELECT number FROM jobs WHERE job_id = ?", (job_id,)).fetchone()
     if row is None:
-        raise NotFound(f"no import {job_id.hex() or 'of an empty id'}; `blindsight jobs list` has them")
+        raise unknown_job(job_id)
     return int(row[0])
 
 
@@ -329,3 +329,8 @@ def _settled(db: sqlite3.Connection, job: int) -> Job:
         (JobState.FINISHED, int(time.time()), job, JobState.RUNNING),
     )
     return _read(db, job)
+
+
+def unknown_job(job_id: bytes) -> NotFound:
+    """Returns the error for a job that does not exist, or not for the caller."""
+    return NotFound(f"no import {job_id.hex() or 'of an empty id'}; `blindsight jobs list` has them")

@@ -209,7 +209,9 @@ async def test_a_caller_is_let_in_by_its_role_alone(issuer):
             if role in policy.callers(METHOD):
                 assert await ask(one) == [b"hello"]
             else:
-                with pytest.raises(PermissionDenied, match=r"^this caller may not make this call$"):
+                with pytest.raises(
+                    PermissionDenied, match=r"^permission denied: this caller may not make this call$"
+                ):
                     await ask(one)
             await one.close()
         assert echo.calls == len(policy.callers(METHOD)) == 2
@@ -361,7 +363,9 @@ async def test_who_is_revoked_is_refused_from_the_next_call_on_and_the_rest_is_n
         for connected in (one, other, stolen):
             assert await ask(connected) == [b"hello"]
         issuer.authority.revoke(made.serial)
-        with pytest.raises(PermissionDenied, match=r"^this caller may not make this call$"):
+        with pytest.raises(
+            PermissionDenied, match=r"^permission denied: this caller may not make this call$"
+        ):
             await ask(stolen)
         with pytest.raises(CertificateError, match=r"tls.crt is in .*revoked.txt"):
             await ask(one)

@@ -1,0 +1,137 @@
+"""`blindsight tokens`: by which others use the vault, within limits."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from blindsight.cli import options, output
+from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json
+from blindsight.errors import InvalidArgument
+from blindsight.wire.tokens import TokenRole
+
+if TYPE_CHECKING:
+    from blindsight.wire.tokens import Token
+
+_ROLES = tuple(role.name.lower() for role in TokenRole)
+_AFTER = re.compile(r"([0-9]{1,6})([mhd])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+app = typer.Typer(help="Tokens for others, within limits: create, list, revoke.", no_args_is_help=True)
+
+
+@app.command("create")
+def create(
+    role: Annotated[
+        str,
+        typer.Option("--role", metavar="ROLE", help=f"One of {', '.join(_ROLES)}.", show_default=False),
+    ],
+    collections: Annotated[
+        str,
+        typer.Option(
+            "--collections",
+            metavar="A,B",
+            help="For which alone it holds; others do not exist for its bearer.",
+            show_default="all",
+        ),
+    ] = "",
+    expires: Annotated[
+        str,
+        typer.Option(
+            "--expires",
+            metavar="WHEN",
+            help="After 90m, 12h or 30d, or at a time as 2027-01-31T00:00:00Z.",
+            show_default="never",
+        ),
+    ] = "",
+    label: Annotated[
+        str, typer.Option("--label", metavar="TEXT", help="To tell it from others.", show_default="none")
+    ] = "",
+    address: Address = DEFAULT_ADDRESS,
+    as_json: Json = False,
+) -> None:
+    """Make a token, and print it: it is told this once.
+
+    Roles: owner (everything), editor (store, change, delete, search), uploader (store what is not there yet),
+    searcher (search, compare, fetch what was found), auditor (see that all is there). Write it into a file
+    that its bearer alone can read, and give them its name as --token-file or BLINDSIGHT_TOKEN_FILE.
+    """
+    until = _moment(expires) if expires else None
+    names = [name.strip() for name in collections.split(",")] if collections else []
+    with options.vault(address) as vault:
+        made = vault.create_token(role, collections=names, label=label, expires=until)
+    if as_json:
+        output.document({"token": made.token, **_document(made.about)})
+    else:
+        output.answer(made.token)
+        output.note(f"token {made.about.id}: {_described(made.about)}; nobody can tell it again")
+
+
+@app.command("list")
+def list_(address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
+    """List all tokens: for what and until when; not what proves them."""
+    with options.vault(address) as vault:
+        found = vault.tokens()
+    if as_json:
+        output.document({"tokens": list(map(_document, found))})
+        return
+    table = output.table("id", "role", "collections", "created", "until", "label")
+    for one in found:
+        collections = ", ".join(one.collections) or "all"
+        table.add_row(one.id, _role(one), collections, output.moment(one.created), _until(one), one.label)
+    output.show(table)
+
+
+@app.command("revoke")
+def revoke(
+    token_id: Annotated[
+        str, typer.Argument(metavar="ID", help="Of the token, as listed.", show_default=False)
+    ],
+    address: Address = DEFAULT_ADDRESS,
+    as_json: Json = False,
+) -> None:
+    """Revoke a token: calls that show it fail from now on."""
+    with options.vault(address) as vault:
+        vault.revoke_token(token_id)
+    if as_json:
+        output.document({"revoked": token_id})
+    else:
+        output.answer(f"Revoked {token_id}.")
+
+
+def _moment(text: str) -> datetime:
+    """Returns when a token ends: so long after now, or at a time, in UTC if it has no zone."""
+    found = _AFTER.fullmatch(text)
+    try:
+        if found is not None:
+            return datetime.now(UTC) + timedelta(**{_UNITS[found[2]]: int(found[1])})
+        given = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise InvalidArgument(
+            f"--expires {text!r}, want 90m, 12h or 30d, or a time as 2027-01-31T00:00:00Z"
+        ) from None
+    return given if given.tzinfo is not None else given.replace(tzinfo=UTC)
+
+
+def _document(token: Token) -> dict[str, Any]:
+    return {**asdict(token), "role": _role(token)}
+
+
+def _role(token: Token) -> str:
+    return token.role.name.lower()
+
+
+def _until(token: Token) -> str:
+    if token.expires is None:
+        return "never ends"
+    ended = " (expired)" if token.expires <= datetime.now(UTC) else ""
+    return f"{output.moment(token.expires)}{ended}"
+
+
+def _described(token: Token) -> str:
+    collections = ", ".join(token.collections) or "all collections"
+    return f"{_role(token)} of {collections}, {_until(token)}"

@@ -1,0 +1,88 @@
+"""Tokens of the SDK: found for a connection, made, listed, revoked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from blindsight.client.calls import Connection
+from blindsight.errors import InvalidArgument
+from blindsight.rpc.keyholder.v1 import tokens_pb2 as pb
+from blindsight.runtime.addresses import is_loopback
+from blindsight.runtime.owner_notes import token_file_of
+from blindsight.wire.tokens import Token, TokenRequest, TokenRole
+
+FILE_VARIABLE = "BLINDSIGHT_TOKEN_FILE"
+_MOST_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """A token that was just made.
+
+    Attributes:
+        token: the secret that its bearer shows; nobody can tell it again.
+        about: what it is for.
+    """
+
+    token: str = field(repr=False)
+    about: Token
+
+
+def token_for(address: str, file: Path | None, *, encrypted: bool) -> str | None:
+    """Returns the token to show a keyholder: of a file, else the owner's, where `blindsight up` noted it.
+
+    Raises:
+        InvalidArgument: if the file holds none, or the token would be sent over a network unencrypted.
+    """
+    said = os.environ.get(FILE_VARIABLE)
+    given = file or (Path(said) if said else None)
+    path = given or token_file_of(address)
+    if path is None:
+        return None
+    if not encrypted and not is_loopback(address):
+        raise InvalidArgument(f"a token would go unencrypted to {address}, want TLS: BLINDSIGHT_TLS=FOLDER")
+    try:
+        with path.open("rb") as opened:
+            text = opened.read(_MOST_BYTES).decode("ascii").strip()
+    except OSError as error:
+        if given is None:  # one that this user may not read: the keyholder says what it wants
+            return None
+        raise InvalidArgument(f"cannot read the token file {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        text = ""
+    if not text.isprintable() or not text or " " in text:
+        raise InvalidArgument(f"{path} holds no token, want one line: bs1_ID_SECRET")
+    return text
+
+
+def create(
+    connection: Connection,
+    role: str,
+    collections: Sequence[str],
+    label: str,
+    expires: datetime | None,
+) -> NewToken:
+    """Makes a token."""
+    roles = {one.name.lower(): one for one in TokenRole}
+    if role not in roles:
+        raise InvalidArgument(f"role {role!r}, want one of {', '.join(roles)}")
+    until = expires.astimezone(UTC) if expires is not None else None
+    request = TokenRequest(roles[role], tuple(collections), label, until).to_message()
+    answer = connection.repeat(lambda: connection.tokens.CreateToken(request), safe=False)
+    return NewToken(answer.token, Token.from_message(answer.created))
+
+
+def all_tokens(connection: Connection) -> list[Token]:
+    """Returns all tokens, the oldest first."""
+    answer = connection.repeat(lambda: connection.tokens.ListTokens(pb.ListTokensRequest()))
+    return list(map(Token.from_message, answer.tokens))
+
+
+def revoke(connection: Connection, token_id: str) -> None:
+    """Revokes a token."""
+    request = pb.RevokeTokenRequest(id=token_id)
+    connection.repeat(lambda: connection.tokens.RevokeToken(request), safe=False)

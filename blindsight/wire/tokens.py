@@ -1,0 +1,53 @@
+"""Tokens of users as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+
+from blindsight.rpc.keyholder.v1 import tokens_pb2 as pb
+from blindsight.wire.records import Record
+
+# A key in the metadata of a call, and what stands before the token in its value.
+METADATA_KEY, SCHEME = "authorization", "Bearer "
+
+
+class TokenRole(IntEnum):
+    """What the bearer of a token may do."""
+
+    OWNER = 1
+    EDITOR = 2
+    UPLOADER = 3
+    SEARCHER = 4
+    AUDITOR = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Token(Record[pb.Token]):
+    """A token, without what proves it.
+
+    Attributes:
+        id: 12 hex digits.
+        role: what its bearer may do.
+        collections: for which alone it holds, by the names they have now; none: for all.
+        label: what its owner called it; may be empty.
+        created, expires: when; None: never.
+    """
+
+    id: str
+    role: TokenRole
+    collections: tuple[str, ...]
+    label: str
+    created: datetime
+    expires: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest(Record[pb.CreateTokenRequest]):
+    """What a new token is to be; see `Token`."""
+
+    role: TokenRole
+    collections: tuple[str, ...] = ()
+    label: str = ""
+    expires: datetime | None = None

@@ -1,0 +1,1 @@
+"""Who may ask the keyholder for what: tokens of users, their roles, and the collections they are for."""

@@ -1,0 +1,51 @@
+"""Whether a user may make a call: the token that it shows says its role, and for which collections."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc.aio
+
+from blindsight.errors import Unauthenticated
+from blindsight.runtime.access import Access
+from blindsight.trusted.vault import scope
+from blindsight.wire.tokens import METADATA_KEY, SCHEME
+from services.keyholder.tokens import roles
+from services.keyholder.tokens.tokens import Tokens, acting, denied
+
+
+class UserAccess:
+    """The access of users and workers to the keyholder.
+
+    Args:
+        services: what certificates allow; None: there are none, and workers prove themselves by their keys.
+        tokens: of users.
+        required: whether a call without a token is refused; else it is the owner's.
+    """
+
+    def __init__(self, services: Access | None, tokens: Tokens, *, required: bool) -> None:
+        self._services = services
+        self._tokens = tokens
+        self._required = required
+
+    def require(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        """Checks that a call may be made, and notes for whom it acts.
+
+        Raises:
+            PermissionDenied: if it may not.
+            Unauthenticated: if a token is required, and none that holds was shown.
+        """
+        if self._services is not None:
+            self._services.require(method, context)
+        if not roles.of_users(method):
+            return
+        shown = dict(context.invocation_metadata() or ()).get(METADATA_KEY)
+        if shown is None:
+            if self._required:
+                raise Unauthenticated("unauthenticated: the call shows no token, want one")
+            return
+        grant = self._tokens.bearer(str(shown).removeprefix(SCHEME))
+        if grant.role not in roles.callers(method):
+            raise denied(grant.role, f"call {method.rpartition('/')[2]}")
+        acting(grant)
+        scope.limit(grant.collections)

@@ -1,0 +1,75 @@
+"""The rpcs of tokens: each parses its request, delegates, and converts the result."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import grpc.aio
+
+from blindsight.rpc.keyholder.v1 import tokens_pb2 as pb
+from blindsight.rpc.keyholder.v1 import tokens_pb2_grpc
+from blindsight.trusted.vault.vault import Vault
+from blindsight.wire.times import of_unix
+from blindsight.wire.tokens import Token, TokenRequest
+from services.keyholder.tokens.store import Grant
+from services.keyholder.tokens.tokens import Tokens
+
+SERVICE_NAME = pb.DESCRIPTOR.services_by_name["TokenService"].full_name
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class TokenServicer(tokens_pb2_grpc.TokenServiceServicer):
+    """The service of tokens, for owners.
+
+    Args:
+        tokens: makes and revokes them.
+        vault: knows the collections that they are for.
+    """
+
+    def __init__(self, tokens: Tokens, vault: Vault) -> None:
+        self._tokens = tokens
+        self._vault = vault
+
+    async def CreateToken(self, request: pb.CreateTokenRequest, context: Context) -> pb.CreateTokenResponse:
+        """Makes a token."""
+        asked = TokenRequest.from_message(request)
+        found = {name: await self._vault.get(name) for name in asked.collections}
+        names = {one.record.collection_id: one.config.name for one in found.values()}
+        expires = int(asked.expires.timestamp()) if asked.expires is not None else None
+        grant, token = await asyncio.to_thread(
+            self._tokens.create, asked.role, frozenset(names) if names else None, asked.label, expires
+        )
+        created = _token(grant, names).to_message()
+        return pb.CreateTokenResponse(token=token.reveal_secret().decode(), created=created)
+
+    async def ListTokens(self, request: pb.ListTokensRequest, context: Context) -> pb.ListTokensResponse:
+        """Returns all tokens."""
+        grants = self._tokens.all()
+        some = any(grant.collections is not None for grant in grants)
+        opened = await self._vault.all() if some else []
+        names = {one.record.collection_id: one.config.name for one in opened}
+        return pb.ListTokensResponse(tokens=[_token(grant, names).to_message() for grant in grants])
+
+    async def RevokeToken(self, request: pb.RevokeTokenRequest, context: Context) -> pb.RevokeTokenResponse:
+        """Revokes a token."""
+        await asyncio.to_thread(self._tokens.revoke, request.id)
+        return pb.RevokeTokenResponse()
+
+
+def register(tokens: Tokens, vault: Vault, server: grpc.aio.Server) -> None:
+    """Adds the rpcs of tokens to a server."""
+    tokens_pb2_grpc.add_TokenServiceServicer_to_server(TokenServicer(tokens, vault), server)
+
+
+def _token(grant: Grant, names: Mapping[bytes, str]) -> Token:
+    collections = grant.collections or ()
+    return Token(
+        grant.token_id,
+        grant.role,
+        tuple(sorted(names.get(one, f"deleted {one.hex()[:8]}") for one in collections)),
+        grant.label,
+        of_unix(grant.created),
+        of_unix(grant.expires) if grant.expires is not None else None,
+    )

@@ -1,0 +1,114 @@
+"""The tokens on the disk, in one SQLite file of the keyholder's folder."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from blindsight.errors import DataLoss, NotFound
+from blindsight.runtime.sqlite import Schema, connect, transaction
+from blindsight.trusted.keyring.sealing import Sealer
+from blindsight.wire.tokens import TokenRole
+
+FILE_NAME = "tokens.db"
+SCHEMA = Schema(__package__, "a database of tokens", version=1, application_id=0x4253544B)  # "BSTK"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a token is for, and what proves it.
+
+    Attributes:
+        token_id: 12 hex digits.
+        digest: SHA-256 of the token's secret part.
+        role: what its bearer may do.
+        collections: ids of those for which alone it holds; None: for all.
+        label: what its owner called it.
+        created, expires: seconds since 1970; None: never.
+    """
+
+    token_id: str
+    digest: bytes
+    role: TokenRole
+    collections: frozenset[bytes] | None
+    label: str
+    created: int
+    expires: int | None
+
+
+class TokenStore:
+    """A store of grants.  Blocking; safe to use from several threads of one process.
+
+    Args:
+        path: of the file; created if it does not exist.
+        sealer: seals what a token is for.
+
+    Raises:
+        DataLoss: if the file is damaged.
+        InvalidArgument: if it is another kind of database, or of another version.
+    """
+
+    def __init__(self, path: Path, sealer: Sealer) -> None:
+        self._sealer = sealer
+        self._lock = threading.Lock()
+        pragmas = ("journal_mode = WAL", "synchronous = FULL")
+        self._db = connect(path, lambda db: SCHEMA.apply(db, path, *pragmas))
+
+    def load(self) -> list[Grant]:
+        """Returns all grants, the oldest first.
+
+        Raises:
+            DataLoss: if one is damaged.
+        """
+        rows = "SELECT id, digest, created, expires, sealed FROM tokens ORDER BY created, rowid"
+        with self._lock, transaction(self._db) as db:
+            return [self._grant(*row) for row in db.execute(rows)]
+
+    def add(self, grant: Grant, instead_of: Sequence[str] = ()) -> None:
+        """Adds a grant in place of others; it is on the disk when this returns."""
+        sealed = self._sealer.seal(_packed(grant), _place(grant.token_id, grant.digest, grant.expires))
+        row = grant.token_id, grant.digest, grant.created, grant.expires, sealed
+        with self._lock, transaction(self._db) as db:
+            db.executemany("DELETE FROM tokens WHERE id = ?", [(one,) for one in instead_of])
+            db.execute("INSERT INTO tokens VALUES (?, ?, ?, ?, ?)", row)
+
+    def remove(self, token_id: str) -> None:
+        """Removes a grant.
+
+        Raises:
+            NotFound: if there is none of this id.
+        """
+        with self._lock, transaction(self._db) as db:
+            if not db.execute("DELETE FROM tokens WHERE id = ?", (token_id,)).rowcount:
+                raise NotFound(f"no token {token_id!r}; see `blindsight tokens list`")
+
+    def close(self) -> None:
+        """Closes the database."""
+        with self._lock:
+            self._db.close()
+
+    def _grant(self, token_id: str, digest: bytes, created: int, expires: int | None, sealed: bytes) -> Grant:
+        try:
+            told = json.loads(self._sealer.open(sealed, _place(token_id, digest, expires)))
+            named = told["collections"]
+            collections = None if named is None else frozenset(map(bytes.fromhex, named))
+            return Grant(
+                token_id, digest, TokenRole(told["role"]), collections, str(told["label"]), created, expires
+            )
+        except (DataLoss, ValueError, TypeError, KeyError):
+            raise DataLoss(
+                f"a token of the keyholder is damaged: remove {FILE_NAME}, or restore it"
+            ) from None
+
+
+def _packed(grant: Grant) -> bytes:
+    collections = None if grant.collections is None else sorted(one.hex() for one in grant.collections)
+    return json.dumps({"role": grant.role, "collections": collections, "label": grant.label}).encode()
+
+
+def _place(token_id: str, digest: bytes, expires: int | None) -> bytes:
+    """Binds what a token is for to what proves it, and to its end."""
+    return f"token {token_id} {digest.hex()} {expires}".encode()

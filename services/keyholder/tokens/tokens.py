@@ -1,0 +1,163 @@
+"""Tokens: made, shown by callers, revoked."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from hashlib import sha256
+from pathlib import Path
+
+from blindsight.errors import InvalidArgument, PermissionDenied, ResourceExhausted, Unauthenticated
+from blindsight.runtime.owner_notes import OWNER_TOKEN_FILE
+from blindsight.trusted.identity.files import write_secret
+from blindsight.trusted.keyring.sealing import Sealer
+from blindsight.trusted.secrets import Secret
+from blindsight.wire.tokens import TokenRole
+from services.keyholder.tokens.store import FILE_NAME, Grant, TokenStore
+
+MOST_TOKENS = 10_000
+MOST_LABEL_CHARACTERS = 128
+_FORM = re.compile(r"bs1_([0-9a-f]{12})_([0-9a-f]{64})")
+# What the digest of an unknown token is compared with, so that the answer takes as long.
+_NO_DIGEST = bytes(32)
+
+_current: ContextVar[Grant | None] = ContextVar("grant", default=None)
+
+
+class Tokens:
+    """The tokens of one vault, and the owner's, in a file that the owner of the folder alone can read.
+
+    Args:
+        folder: the keyholder's; made tokens are kept there as digests.
+        sealer: seals what they are for.
+        clock: returns the seconds since 1970.
+    """
+
+    def __init__(self, folder: Path, sealer: Sealer, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._store = TokenStore(folder / FILE_NAME, sealer)
+        self._grants = {grant.token_id: grant for grant in self._store.load()}
+        self._ensure_owner(folder / OWNER_TOKEN_FILE)
+
+    def _ensure_owner(self, file: Path) -> None:
+        """Makes the owner's token, unless its file holds one that is right."""
+        try:
+            shown = file.read_text(encoding="ascii").strip()
+            self.bearer(shown)
+        except (OSError, UnicodeDecodeError, Unauthenticated):
+            grant, token = self._new(TokenRole.OWNER, None, OWNER_TOKEN_FILE, None)
+            before = [key for key, one in self._grants.items() if one.label == OWNER_TOKEN_FILE]
+            write_secret(file, token.reveal_secret().decode())
+            self._store.add(grant, before)
+            for key in before:
+                del self._grants[key]
+            self._grants[grant.token_id] = grant
+
+    def create(
+        self, role: TokenRole, collections: frozenset[bytes] | None, label: str, expires: int | None
+    ) -> tuple[Grant, Secret]:
+        """Makes a token, and returns what is kept of it and the token itself.
+
+        Raises:
+            InvalidArgument: if it has expired already, or the label is too long or not one line.
+            ResourceExhausted: if there are too many.
+        """
+        if expires is not None and expires <= self._clock():
+            raise InvalidArgument("a token that has expired already, want a time to come")
+        if len(label) > MOST_LABEL_CHARACTERS or not label.isprintable():
+            raise InvalidArgument(
+                f"label of {len(label)} characters, want at most {MOST_LABEL_CHARACTERS} that print"
+            )
+        if role is TokenRole.OWNER and collections is not None:
+            raise InvalidArgument("a token of role owner for some collections, want none: it is for all")
+        if label == OWNER_TOKEN_FILE:
+            raise InvalidArgument(f"label {label!r}, want another: the owner's own token has it")
+        if len(self._grants) >= MOST_TOKENS:
+            raise ResourceExhausted(f"{len(self._grants)} tokens, want fewer: revoke some")
+        grant, token = self._new(role, collections, label, expires)
+        self._store.add(grant)
+        self._grants[grant.token_id] = grant
+        return grant, token
+
+    def _new(
+        self, role: TokenRole, collections: frozenset[bytes] | None, label: str, expires: int | None
+    ) -> tuple[Grant, Secret]:
+        token_id, secret = os.urandom(6).hex(), secrets.token_hex(32)
+        digest = sha256(secret.encode()).digest()
+        grant = Grant(token_id, digest, role, collections, label, int(self._clock()), expires)
+        return grant, Secret(f"bs1_{token_id}_{secret}".encode())
+
+    def all(self) -> list[Grant]:
+        """Returns what is kept of all tokens, the oldest first."""
+        return list(self._grants.values())
+
+    def revoke(self, token_id: str) -> None:
+        """Revokes a token; calls that show it fail from now on.
+
+        Raises:
+            NotFound: if there is none of this id.
+        """
+        self._store.remove(token_id)
+        self._grants.pop(token_id, None)
+
+    def bearer(self, shown: str) -> Grant:
+        """Returns what a token that a caller shows is for.
+
+        The time that this takes does not tell how much of a wrong token is right.
+
+        Raises:
+            Unauthenticated: if it is none of these, or has expired.
+        """
+        found = _FORM.fullmatch(shown)
+        if found is None:
+            raise Unauthenticated("unauthenticated: what came is no token of this kind, want bs1_ID_SECRET")
+        grant = self._grants.get(found[1])
+        right = hmac.compare_digest(
+            sha256(found[2].encode()).digest(), grant.digest if grant is not None else _NO_DIGEST
+        )
+        if grant is None or not right:
+            raise Unauthenticated("unauthenticated: the token is not known here, or was revoked")
+        if grant.expires is not None and grant.expires <= self._clock():
+            raise Unauthenticated("unauthenticated: the token has expired, want another")
+        return grant
+
+    def close(self) -> None:
+        """Closes the store."""
+        self._store.close()
+
+
+def acting(grant: Grant | None) -> None:
+    """Sets who made the current call; None: the owner, without a token."""
+    _current.set(grant)
+
+
+@contextmanager
+def as_owner() -> Iterator[None]:
+    """Acts for the owner in a block: for what a call only gives occasion to."""
+    token = _current.set(None)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def require_role(roles: frozenset[TokenRole], what: str) -> None:
+    """Checks that who made the current call has one of some roles.
+
+    Raises:
+        PermissionDenied: if not.
+    """
+    grant = _current.get()
+    if grant is not None and grant.role not in roles:
+        raise denied(grant.role, what)
+
+
+def denied(role: TokenRole, what: str) -> PermissionDenied:
+    """Returns the error for a call that a role may not make."""
+    return PermissionDenied(f"permission denied: a token of role {role.name.lower()} may not {what}")

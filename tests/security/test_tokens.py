@@ -1,0 +1,268 @@
+"""Tokens at a running keyholder: every rpc, by every role, with every token that is not right."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import grpc
+import pytest
+from support.bulk import BulkServices
+from support.photos import small_photo
+
+import blindsight
+from blindsight.client import Collection, Vault
+from blindsight.errors import NotFound, PermissionDenied, Unauthenticated
+from blindsight.rpc.keyholder.v1 import imaging_pb2, imports_pb2, keyholder_pb2, tokens_pb2
+from blindsight.runtime.channels import client_options
+from blindsight.runtime.owner_notes import OWNER_TOKEN_FILE
+from blindsight.wire.tokens import METADATA_KEY, SCHEME, TokenRole
+from services.keyholder.tokens.roles import MAY_CALL, callers
+
+CONTRACTS = (keyholder_pb2, imports_pb2, imaging_pb2, tokens_pb2)
+METHODS = sorted(
+    f"/{service.full_name}/{method.name}"
+    for contract in CONTRACTS
+    for service in contract.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+)
+PAGE = (Path(__file__).parents[2] / "docs" / "tokens.md").read_text()
+UNAUTHENTICATED, DENIED = grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED
+
+
+@dataclass(frozen=True)
+class World:
+    """Services with two collections, and an owner's vault."""
+
+    services: BulkServices
+    folder: Path
+    vault: Vault
+
+    @property
+    def address(self) -> str:
+        return self.services.address()
+
+    def open(self, token: str) -> Vault:
+        """A vault for the bearer of a token."""
+        file = self.folder / f"token-{len(list(self.folder.iterdir()))}"
+        file.write_text(f"{token}\n")
+        return blindsight.connect(self.address, token_file=file)
+
+    def token(self, role: str, *collections: str, **more: object) -> str:
+        return self.vault.create_token(role, collections=collections, **more).token  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    settings = {"keyholder": {"require_tokens": "true"}}
+    running = BulkServices(tmp_path_factory.mktemp("services"), settings=settings)
+    try:
+        running.start()
+        owner = running.folder / "keyholder" / OWNER_TOKEN_FILE
+        with blindsight.connect(running.address(), token_file=owner) as vault:
+            for name in ("holiday", "private"):
+                vault.create_collection(name, embedder="pixels", dimension=64)
+                vault.collection(name).ingest([(f"{name}.png", small_photo(len(name)))])
+            yield World(running, tmp_path_factory.mktemp("tokens"), vault)
+    finally:
+        running.stop()
+
+
+def outcome(
+    address: str, method: str, token: str | None, message: bytes = b""
+) -> tuple[grpc.StatusCode, str]:
+    """How a call ends that is sent one message: its code, and what is said."""
+    shown = ((METADATA_KEY, f"{SCHEME}{token}"),) if token is not None else ()
+    with grpc.insecure_channel(address, client_options()) as channel:
+        call = channel.stream_stream(method)(iter([message]), timeout=20, metadata=shown)
+        try:
+            for _ in call:
+                pass
+        except grpc.RpcError as error:
+            return error.code(), error.details()  # type: ignore[attr-defined]
+    return grpc.StatusCode.OK, ""
+
+
+def test_every_rpc_of_users_has_a_row_and_no_other() -> None:
+    rows = {f"/blindsight.keyholder.v1.{service}/{rpc}" for service, of in MAY_CALL.items() for rpc in of}
+    assert rows == set(METHODS)
+
+
+def test_the_page_says_what_the_table_says() -> None:
+    said: dict[str, set[str]] = {}
+    _, *roles = re.search(r"^\| rpc \|(.*)\|$", PAGE, re.MULTILINE)[0].strip("| ").split(" | ")  # type: ignore[index]
+    for names, cells in re.findall(r"^\| (`[A-Z].*?`) \|((?:[ yes]*\|){5})$", PAGE, re.MULTILINE):
+        may = {role for role, cell in zip(roles, cells.split("|"), strict=False) if cell.strip() == "yes"}
+        said |= dict.fromkeys(re.findall(r"`(\w+)`", names), may)
+    assert said == {
+        rpc: {role.name.lower() for role in allowed}
+        for of in MAY_CALL.values()
+        for rpc, allowed in of.items()
+    }
+
+
+def _none(_: World) -> None:
+    return None
+
+
+def _empty(_: World) -> str:
+    return ""
+
+
+def _unknown(_: World) -> str:
+    return f"bs1_{12 * '0'}_{64 * '0'}"
+
+
+def _wrong(world: World) -> str:
+    return world.token("owner")[:-8] + 8 * "0"
+
+
+def _expired(world: World) -> str:
+    made = world.token("owner", expires=datetime.now(UTC) + timedelta(seconds=1.5))
+    time.sleep(2)
+    return made
+
+
+def _revoked(world: World) -> str:
+    made = world.vault.create_token("owner")
+    world.vault.revoke_token(made.about.id)
+    return made.token
+
+
+@pytest.mark.parametrize("credentials", [_none, _empty, _unknown, _wrong, _expired, _revoked])
+def test_without_a_token_that_holds_nothing_can_be_called(
+    world: World, credentials: Callable[[World], str | None]
+) -> None:
+    token = credentials(world)
+    for method in METHODS:
+        code, said = outcome(world.address, method, token)
+        assert code is UNAUTHENTICATED, (method, code)
+        assert said.startswith("unauthenticated: ")
+
+
+@pytest.mark.parametrize("role", TokenRole)
+def test_a_role_is_refused_what_it_may_not_call_and_nothing_else(world: World, role: TokenRole) -> None:
+    token = world.token(role.name.lower())
+    for method in METHODS:
+        code, said = outcome(world.address, method, token)
+        assert code is not UNAUTHENTICATED, method
+        assert (code is DENIED) == (role not in callers(method)), (method, code, said)
+        if code is DENIED:
+            assert said.startswith(f"permission denied: a token of role {role.name.lower()} may not call ")
+
+
+def _named(method: str, name: str) -> bytes | None:
+    """A message that names a collection as the rpc does; None: it names none, or not at the beginning."""
+    service, rpc = method.rpartition("/")[0].rpartition(".")[2], method.rpartition("/")[2]
+    (found,) = (one.DESCRIPTOR for one in CONTRACTS if service in one.DESCRIPTOR.services_by_name)
+    descriptor = found.services_by_name[service].methods_by_name[rpc].input_type
+    message = descriptor._concrete_class()
+    for path in (("collection",), ("name",), ("header", "collection"), ("settings", "collection")):
+        at, *_ = path
+        if at in descriptor.fields_by_name and (len(path) == 1 or descriptor.fields_by_name[at].message_type):
+            place = message if len(path) == 1 else getattr(message, at)
+            if path[-1] in place.DESCRIPTOR.fields_by_name:
+                setattr(place, path[-1], name)
+                return message.SerializeToString()
+    return None
+
+
+def test_a_collection_that_a_token_is_not_for_is_as_one_that_is_not_there(world: World) -> None:
+    token = world.token("editor", "holiday")
+    compared = 0
+    for method in METHODS:
+        if TokenRole.EDITOR not in callers(method) or _named(method, "x") is None:
+            continue
+        code, said = outcome(world.address, method, token, _named(method, "private"))
+        absent = outcome(world.address, method, token, _named(method, "nowhere"))
+        assert (code, said.replace("private", "nowhere")) == absent, method
+        compared += code is grpc.StatusCode.NOT_FOUND
+    assert compared >= 10
+
+
+def test_the_bearer_of_a_token_for_one_collection_uses_that_and_sees_no_other(world: World) -> None:
+    with world.open(world.token("editor", "holiday")) as vault:
+        assert [one.name for one in vault.collections()] == ["holiday"]
+        assert vault.collection("holiday").search(small_photo(7), k=3).results[0][0].name == "holiday.png"
+        refused: list[Callable[[Collection], object]] = [
+            lambda one: one.search(small_photo(7), k=3),
+            lambda one: one.ingest([("a.png", small_photo(3))]),
+            lambda one: one.ingest_bulk([("a.png", small_photo(3))]),
+            lambda one: one.describe(),
+            lambda one: one.count(),
+            lambda one: one.truncate(),
+        ]
+        for call in refused:
+            with pytest.raises(NotFound) as told:
+                call(vault.collection("private"))
+            assert "'private'; it has 'holiday'" in told.value.message
+        with pytest.raises(PermissionDenied, match="may not see the status"):
+            vault.status()
+    assert world.vault.collection("private").count() == 1
+
+
+def test_imports_of_another_collection_are_not_there(world: World) -> None:
+    of_private = world.vault.collection("private").ingest_bulk([("b.png", small_photo(4))])
+    of_holiday = world.vault.collection("holiday").ingest_bulk([("b.png", small_photo(4))])
+    with world.open(world.token("editor", "holiday")) as vault:
+        assert [one.import_id for one in vault.imports()] == [of_holiday.import_id]
+        for call in (
+            lambda one: one.info(),
+            lambda one: one.cancel(),
+            lambda one: one.retry(),
+            lambda one: one.drop_failed(),
+            lambda one: one.wait(),
+        ):
+            with pytest.raises(NotFound, match="no import"):
+                call(vault.get_import(of_private.import_id))
+        vault.get_import(of_holiday.import_id).cancel()
+    of_private.cancel()
+
+
+def test_an_uploader_stores_and_replaces_nothing(world: World) -> None:
+    with world.open(world.token("uploader", "holiday")) as vault:
+        album = vault.collection("holiday")
+        (stored,) = album.ingest([("c.png", small_photo(5))]).items
+        with pytest.raises(PermissionDenied, match="may not replace items"):
+            album.ingest([("c.png", small_photo(6))], upsert=True)
+        for call in (lambda: album.search(small_photo(5)), lambda: album.get(stored.id)):
+            with pytest.raises(PermissionDenied):
+                call()
+
+
+def test_a_token_follows_a_collection_that_is_renamed(world: World) -> None:
+    world.vault.create_collection("before", embedder="none", dimension=8)
+    with world.open(world.token("searcher", "before")) as vault:
+        world.vault.collection("before").rename("after")
+        assert [one.name for one in vault.collections()] == ["after"]
+        world.vault.create_collection("before", embedder="none", dimension=8)
+        with pytest.raises(NotFound):
+            vault.collection("before").describe()
+        world.vault.delete_collection("after")
+        assert vault.collections() == []
+    (listed,) = [one for one in world.vault.tokens() if "deleted" in "".join(one.collections)]
+    assert listed.role is TokenRole.SEARCHER
+
+
+def test_a_token_is_refused_from_the_call_after_its_revocation_on(world: World) -> None:
+    made = world.vault.create_token("searcher", label="lost phone")
+    with world.open(made.token) as vault:
+        vault.collections()
+        world.vault.revoke_token(made.about.id)
+        with pytest.raises(Unauthenticated, match="revoked"):
+            vault.collections()
+
+
+def test_tokens_are_in_no_log_and_no_listing(world: World) -> None:
+    made = world.token("searcher", label="tablet")
+    with world.open(made) as vault:
+        vault.collections()
+    secret = made.rpartition("_")[2]
+    owner = (world.services.folder / "keyholder" / OWNER_TOKEN_FILE).read_text().strip().rpartition("_")[2]
+    assert secret not in repr(world.vault.tokens())
+    for log in world.services.folder.rglob("*.log*"):
+        assert not {one for one in (secret, owner) if one in log.read_text(errors="replace")}, log
