@@ -49,6 +49,7 @@ def _vault(folder: Path, *, tls: bool) -> Iterator[Collection]:
             settings = {"data": str(folder / role), **addresses}
             if role is Role.KEYHOLDER:
                 settings |= {"passphrase_file": str(folder / "passphrase"), "create_keys": "true"}
+                settings["require_tokens"] = "false"
             if authority is not None:
                 authority.issue(role, folder / role / "tls", [], 1)
                 settings["tls"] = str(folder / role / "tls")

@@ -1,10 +1,14 @@
 import blindsight.keyholder.v1.*;
 import com.google.protobuf.ByteString;
+import io.grpc.Channel;
+import io.grpc.ClientInterceptors;
 import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.ManagedChannel;
+import io.grpc.Metadata;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
+import io.grpc.stub.MetadataUtils;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -18,7 +22,11 @@ public final class Client {
     ManagedChannel channel = Grpc.newChannelBuilder(arguments[0], InsecureChannelCredentials.create()).build();
     List<String> photos = Arrays.asList(arguments).subList(2, arguments.length);
     try {
-      run(KeyholderServiceGrpc.newBlockingStub(channel), arguments[1], photos);
+      Metadata shown = new Metadata(); // with every call
+      shown.put(Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER),
+          "Bearer " + Files.readString(Path.of(System.getenv("BLINDSIGHT_TOKEN_FILE"))).trim());
+      Channel known = ClientInterceptors.intercept(channel, MetadataUtils.newAttachHeadersInterceptor(shown));
+      run(KeyholderServiceGrpc.newBlockingStub(known), arguments[1], photos);
     } finally {
       channel.shutdown();
     }

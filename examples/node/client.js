@@ -1,6 +1,6 @@
 // Stores photos in an encrypted collection, finds what is most like the first, and fetches the best match again:
 //
-//     node client.js HOST:PORT COLLECTION PHOTO...
+//     BLINDSIGHT_TOKEN_FILE=FILE node client.js HOST:PORT COLLECTION PHOTO...
 'use strict'
 const crypto = require('node:crypto')
 const fs = require('node:fs')
@@ -15,8 +15,10 @@ const { KeyholderService } = contract.blindsight.keyholder.v1
 async function main ([address, collection, ...photos]) {
   const keyholder = new KeyholderService(address, grpc.credentials.createInsecure())
   const call = (rpc, request) => new Promise((resolve, reject) => {
-    keyholder[rpc](request, (error, answer) => error ? reject(error) : resolve(answer))
+    keyholder[rpc](request, shown, (error, answer) => error ? reject(error) : resolve(answer))
   })
+  const shown = new grpc.Metadata() // with every call
+  shown.set('authorization', `Bearer ${fs.readFileSync(process.env.BLINDSIGHT_TOKEN_FILE, 'ascii').trim()}`)
   const known = error => { if (error.code !== grpc.status.ALREADY_EXISTS) throw error }
   await call('CreateCollection', { name: collection, scheme: 'SCHEME_CKKS', embedder: 'pixels' }).catch(known)
 
@@ -31,7 +33,7 @@ async function main ([address, collection, ...photos]) {
 
   const digest = crypto.createHash('sha256')
   let header
-  for await (const part of keyholder.GetOriginal({ collection, id: hits[0].id })) {
+  for await (const part of keyholder.GetOriginal({ collection, id: hits[0].id }, shown)) {
     if (part.header) header = part.header
     else digest.update(part.chunk)
   }

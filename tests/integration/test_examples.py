@@ -14,14 +14,25 @@ from support.photos import photo as scene
 from support.services import Services
 
 import blindsight
+from blindsight.runtime.owner_notes import OWNER_TOKEN_FILE
 
 ROOT = Path(__file__).parents[2]
 INSTALL_SECONDS = 240
 
 
-def run(*command: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
+def run(
+    *command: str | Path, folder: Path, services: Services | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs a command in a folder, for a client of services with the owner's token."""
+    token = services.folder / "keyholder" / OWNER_TOKEN_FILE if services is not None else ""
     return subprocess.run(
-        command, check=False, cwd=folder, capture_output=True, text=True, timeout=INSTALL_SECONDS
+        command,
+        check=False,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=INSTALL_SECONDS,
+        env={**os.environ, "BLINDSIGHT_TOKEN_FILE": str(token)},
     )
 
 
@@ -83,7 +94,7 @@ def test_the_client_in_javascript_stores_finds_and_fetches(
     for number, photo in enumerate(photos):
         photo.write_bytes(small_photo(number))
     command = ("node", "client.js", services.address(), "from node")
-    first = run(*command, *photos, folder=node)
+    first = run(*command, *photos, folder=node, services=services)
     assert (first.returncode, first.stderr) == (0, "")
     lines = first.stdout.splitlines()
     assert [line.split(": ")[1].split()[0] for line in lines[:3]] == ["OUTCOME_STORED"] * 3
@@ -93,7 +104,7 @@ def test_the_client_in_javascript_stores_finds_and_fetches(
         album = vault.collection("from node")
         assert {item.id for item in album.items()} == {line.split()[-1] for line in lines[:3]}
         assert album.get(lines[0].split()[-1]).data == small_photo(0)
-    again = run(*command, photos[1], folder=node)
+    again = run(*command, photos[1], folder=node, services=services)
     assert again.stdout.startswith(
         f"{photos[1]}: OUTCOME_DUPLICATE as {lines[1].split()[-1]}\n1.0000 1.png\n"
     )
@@ -102,7 +113,8 @@ def test_the_client_in_javascript_stores_finds_and_fetches(
 @pytest.mark.timeout(INSTALL_SECONDS + 120)
 def test_the_client_in_javascript_says_why_it_cannot(services: Services, node: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.png").write_bytes(b"")
-    refused = run("node", "client.js", services.address(), " of spaces ", tmp_path / "empty.png", folder=node)
+    command = ("node", "client.js", services.address(), " of spaces ", tmp_path / "empty.png")
+    refused = run(*command, folder=node, services=services)
     assert refused.returncode == 1
     assert len(refused.stderr.splitlines()) == 1
     assert "want" in refused.stderr
@@ -139,11 +151,11 @@ def test_the_client_in_java_stores_finds_and_fetches(services: Services, java: P
     for number, photo in enumerate(photos):
         photo.write_bytes(small_photo(number))
     client = ("java", "-cp", "out:/usr/share/java/*", "Client", services.address(), "from java")
-    done = run(*client, *photos, folder=java)
+    done = run(*client, *photos, folder=java, services=services)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert [line.split(": ")[1].split()[0] for line in lines[:3]] == ["OUTCOME_STORED"] * 3
     assert lines[3] == "1.0000 0.png"
     assert lines[-1] == f"original of 0.png: {len(small_photo(0))} bytes, image/png"
-    again = run(*client, photos[1], folder=java)
+    again = run(*client, photos[1], folder=java, services=services)
     assert again.stdout.startswith(f"{photos[1]}: OUTCOME_DUPLICATE as {lines[1].split()[-1]}\n")

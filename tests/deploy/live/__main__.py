@@ -28,7 +28,7 @@ from vault import Vault
 
 import blindsight
 from blindsight.client import Collection, IngestProgress, IngestReport
-from blindsight.errors import PermissionDenied, Unavailable
+from blindsight.errors import PermissionDenied, Unauthenticated, Unavailable
 from demo import views
 
 SERVICES = ("storage", "evaluator", "keyholder")
@@ -82,7 +82,9 @@ def test(base: str, tag: str) -> None:
         timed("no untrusted container reaches the keyholder or the world", lambda: check_zones(vault, port))
         address, own = f"127.0.0.1:{port}", vault.secrets / "tls" / "owner"
         timed("who shows no certificate gets nothing", lambda: check_certificates(address))
-        with blindsight.connect(address, tls=own) as client:
+        timed("nor who shows no token", lambda: check_tokens(address, own))
+        token = owner_token(vault)
+        with blindsight.connect(address, tls=own, token_file=token) as client:
             photos = client.create_collection("photos")
             given = {view.name: view.data for view in list(views.gallery())[::3][:PHOTOS]}
             killed = f"{len(given)} photos ingested, while {', '.join(SERVICES)} were killed"
@@ -220,6 +222,21 @@ def check_certificates(address: str) -> None:
     raise AssertionError("the keyholder answered without TLS")
 
 
+def owner_token(vault: Vault) -> Path:
+    file = vault.secrets / "owner.token"
+    docker("cp", f"{vault.container('keyholder')}:/data/owner.token", str(file))
+    return file
+
+
+def check_tokens(address: str, own: Path) -> None:
+    with blindsight.connect(address, tls=own) as client:
+        try:
+            client.collections()
+        except Unauthenticated:
+            return
+    raise AssertionError("the keyholder answered without a token")
+
+
 def renew(vault: Vault, queued: Collection, address: str, given: dict[str, bytes]) -> None:
     """A copy of each certificate is refused, and photos come through with the new ones, without a restart."""
     started = {name: vault.inspect(name)["State"]["StartedAt"] for name in ALL}
@@ -239,7 +256,7 @@ def renew(vault: Vault, queued: Collection, address: str, given: dict[str, bytes
     job = queued.ingest_bulk([(f"again {name}", data + b" ") for name, data in items])
     assert (ended := job.wait()).state == "finished", ended
     try:
-        with blindsight.connect(address, tls=old) as client:
+        with blindsight.connect(address, tls=old, token_file=vault.secrets / "owner.token") as client:
             client.collections()
     except PermissionDenied:
         pass
