@@ -125,7 +125,7 @@ def draw(results: Sequence[Result], views: Sequence[View], held: bytes) -> list[
 
     def match(hit: Hit, query: View) -> Match:
         view = by_name[hit.name]
-        return Match(hit.name, view.data, hit.score, view.photo == query.photo)
+        return Match(hit.name, view.data, hit.score or 0.0, view.photo == query.photo)
 
     rows = [
         Row(one.query.name, one.query.data, [match(hit, one.query) for hit in one.hits]) for one in results

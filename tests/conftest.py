@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import tempfile
 
 from hypothesis import settings
 
@@ -15,6 +16,10 @@ sys.modules.setdefault("rfc3987_syntax", None)
 
 # The file of the user's own defaults is none of the tests'.
 os.environ["BLINDSIGHT_CONFIG"] = ""
+
+# Nor are the notes in their folder of state: those of tests are gone with them.
+_state = tempfile.TemporaryDirectory(prefix="blindsight-tests-")
+os.environ["XDG_STATE_HOME"] = _state.name
 
 # A program that is started inherits signals that are ignored, as nohup, background jobs and CI runners leave
 # them, and gets back those that are caught: Ctrl-C, with which tests end what they started, must reach it.

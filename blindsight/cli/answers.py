@@ -165,6 +165,7 @@ class TokenDocument(TypedDict):
         label: what its owner called it.
         created: when.
         expires: when; null: never.
+        reveal: what searches tell its bearer: ranks, rounded or scores.
     """
 
     id: str
@@ -173,6 +174,7 @@ class TokenDocument(TypedDict):
     label: str
     created: datetime
     expires: datetime | None
+    reveal: str
 
 
 class CreatedToken(TokenDocument):
@@ -425,6 +427,7 @@ class HitDocument(TypedDict):
     """A hit of a search.
 
     Attributes:
+        score: by the collection's metric; null for who may know ranks alone.
         name: file name; empty for vectors.
         channels: the squared cosine of each colour channel, 0 to 1 (metric squared-cosine).
         keypoints: agreement with the query; embedder sift only.
@@ -434,7 +437,7 @@ class HitDocument(TypedDict):
     """
 
     id: str
-    score: float
+    score: float | None
     name: str
     channels: list[float]
     keypoints: KeypointAgreement | None

@@ -302,8 +302,10 @@ def moment(time: datetime) -> str:
     return f"{time.astimezone():%Y-%m-%d %H:%M:%S %Z}"
 
 
-def score(value: float) -> str:
-    """Returns a score with four decimals, a small one with four digits."""
+def score(value: float | None) -> str:
+    """Returns a score with four decimals, a small one with four digits; None: one that is not told."""
+    if value is None:
+        return "not told"
     return f"{value:.4f}" if not value or abs(value) >= 1e-3 else f"{value:.4g}"
 
 

@@ -12,12 +12,13 @@ import typer
 from blindsight.cli import options, output
 from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json
 from blindsight.errors import InvalidArgument
-from blindsight.wire.tokens import TokenRole
+from blindsight.wire.tokens import Reveal, TokenRole
 
 if TYPE_CHECKING:
     from blindsight.wire.tokens import Token
 
 _ROLES = tuple(role.name.lower() for role in TokenRole)
+_REVEALED = tuple(one.name.lower() for one in Reveal)
 _AFTER = re.compile(r"([0-9]{1,6})([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
@@ -48,6 +49,15 @@ def create(
             show_default="never",
         ),
     ] = "",
+    reveal: Annotated[
+        str | None,
+        typer.Option(
+            "--reveal",
+            metavar="WHAT",
+            help=f"What searches tell a searcher: {', '.join(_REVEALED)}; scores of scheme bfv alone.",
+            show_default="ranks",
+        ),
+    ] = None,
     label: Annotated[
         str, typer.Option("--label", metavar="TEXT", help="To tell it from others.", show_default="none")
     ] = "",
@@ -63,7 +73,7 @@ def create(
     until = _moment(expires) if expires else None
     names = [name.strip() for name in collections.split(",")] if collections else []
     with options.vault(address) as vault:
-        made = vault.create_token(role, collections=names, label=label, expires=until)
+        made = vault.create_token(role, collections=names, label=label, expires=until, reveal=reveal)
     if as_json:
         output.document({"token": made.token, **_document(made.about)})
     else:
@@ -79,10 +89,11 @@ def list_(address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
     if as_json:
         output.document({"tokens": list(map(_document, found))})
         return
-    table = output.table("id", "role", "collections", "created", "until", "label")
+    table = output.table("id", "role", "sees", "collections", "created", "until", "label")
     for one in found:
         collections = ", ".join(one.collections) or "all"
-        table.add_row(one.id, _role(one), collections, output.moment(one.created), _until(one), one.label)
+        created, sees = output.moment(one.created), one.reveal.name.lower()
+        table.add_row(one.id, _role(one), sees, collections, created, _until(one), one.label)
     output.show(table)
 
 
@@ -118,7 +129,7 @@ def _moment(text: str) -> datetime:
 
 
 def _document(token: Token) -> dict[str, Any]:
-    return {**asdict(token), "role": _role(token)}
+    return {**asdict(token), "role": _role(token), "reveal": token.reveal.name.lower()}
 
 
 def _role(token: Token) -> str:
@@ -134,4 +145,5 @@ def _until(token: Token) -> str:
 
 def _described(token: Token) -> str:
     collections = ", ".join(token.collections) or "all collections"
-    return f"{_role(token)} of {collections}, {_until(token)}"
+    sees = f" who sees {token.reveal.name.lower()}" if token.role is TokenRole.SEARCHER else ""
+    return f"{_role(token)} of {collections}{sees}, {_until(token)}"

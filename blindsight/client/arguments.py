@@ -200,6 +200,7 @@ CHECKS: MappingProxyType[str, _Check] = MappingProxyType(
         **dict.fromkeys(("role", "token_id", "label"), text),
         "collections": lambda what, value: several(what, value, "a list of names"),
         "expires": _optional(_moment),
+        "reveal": _optional(text),
         "remove": _keys,
         "status": _status,
         "set": _optional(_mapping),

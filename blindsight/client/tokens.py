@@ -6,14 +6,18 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import IntEnum
 from pathlib import Path
+from typing import TypeVar
 
 from blindsight.client.calls import Connection
 from blindsight.errors import InvalidArgument
 from blindsight.rpc.keyholder.v1 import tokens_pb2 as pb
 from blindsight.runtime.addresses import is_loopback
 from blindsight.runtime.owner_notes import token_file_of
-from blindsight.wire.tokens import Token, TokenRequest, TokenRole
+from blindsight.wire.tokens import Reveal, Token, TokenRequest, TokenRole
+
+Member = TypeVar("Member", bound=IntEnum)
 
 FILE_VARIABLE = "BLINDSIGHT_TOKEN_FILE"
 _MOST_BYTES = 4096
@@ -65,15 +69,22 @@ def create(
     collections: Sequence[str],
     label: str,
     expires: datetime | None,
+    reveal: str | None,
 ) -> NewToken:
     """Makes a token."""
-    roles = {one.name.lower(): one for one in TokenRole}
-    if role not in roles:
-        raise InvalidArgument(f"role {role!r}, want one of {', '.join(roles)}")
     until = expires.astimezone(UTC) if expires is not None else None
-    request = TokenRequest(roles[role], tuple(collections), label, until).to_message()
+    told = _member(Reveal, "reveal", reveal) if reveal is not None else None
+    asked = TokenRequest(_member(TokenRole, "role", role), tuple(collections), label, until, told)
+    request = asked.to_message()
     answer = connection.repeat(lambda: connection.tokens.CreateToken(request), safe=False)
     return NewToken(answer.token, Token.from_message(answer.created))
+
+
+def _member(kind: type[Member], what: str, name: str) -> Member:
+    members = {one.name.lower(): one for one in kind}
+    if name not in members:
+        raise InvalidArgument(f"{what} {name!r}, want one of {', '.join(members)}")
+    return members[name]
 
 
 def all_tokens(connection: Connection) -> list[Token]:

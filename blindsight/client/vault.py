@@ -193,6 +193,7 @@ class Vault:
         collections: Sequence[str] = (),
         label: str = "",
         expires: datetime | None = None,
+        reveal: str | None = None,
     ) -> NewToken:
         """Makes a token, by which others may use the vault within limits.
 
@@ -202,12 +203,15 @@ class Vault:
             collections: for which alone it holds, others do not exist for its bearer; empty: for all.
             label: to tell it from others.
             expires: when it ends; None: never.
+            reveal: what searches tell a searcher: "ranks" (the order of hits), "rounded" or "scores" (of
+                collections of scheme bfv alone); None: ranks.
 
         Raises:
-            InvalidArgument: if there is no such role, the time has passed, or an owner's is to be limited.
+            InvalidArgument: if there is no such role, the time has passed, an owner's is to be limited, or
+                another than a searcher's is to reveal less.
             NotFound: if there is no such collection.
         """
-        return tokens.create(self._connection, role, collections, label, expires)
+        return tokens.create(self._connection, role, collections, label, expires, reveal)
 
     def tokens(self) -> list[Token]:
         """Returns all tokens, the oldest first, without what proves them."""

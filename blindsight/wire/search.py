@@ -56,6 +56,7 @@ class Hit(Record[pb.Hit]):
     """One hit of a search.
 
     Attributes:
+        score: by the collection's metric; None for who may know ranks alone.
         name: file name; empty for vectors.
         channels: the squared cosine of each colour channel, 0 to 1 (metric squared-cosine).
         keypoints: agreement with the query; embedder sift only, which ranks by inliers.
@@ -66,7 +67,7 @@ class Hit(Record[pb.Hit]):
     """
 
     id: str
-    score: float
+    score: float | None
     name: str
     channels: tuple[float, ...] = ()
     keypoints: KeypointAgreement | None = None
@@ -96,7 +97,7 @@ class Hit(Record[pb.Hit]):
         values = Metadata.from_message(message.metadata).values if message.HasField("metadata") else {}
         return cls(
             message.id,
-            message.score,
+            message.score if message.HasField("score") else None,
             message.name,
             tuple(message.channels),
             keypoints,

@@ -23,6 +23,14 @@ class TokenRole(IntEnum):
     AUDITOR = 5
 
 
+class Reveal(IntEnum):
+    """What a search tells a searcher; each tells more than the one before."""
+
+    RANKS = 2
+    ROUNDED = 3
+    SCORES = 4
+
+
 @dataclass(frozen=True, slots=True)
 class Token(Record[pb.Token]):
     """A token, without what proves it.
@@ -33,6 +41,7 @@ class Token(Record[pb.Token]):
         collections: for which alone it holds, by the names they have now; none: for all.
         label: what its owner called it; may be empty.
         created, expires: when; None: never.
+        reveal: what searches tell its bearer.
     """
 
     id: str
@@ -41,6 +50,7 @@ class Token(Record[pb.Token]):
     label: str
     created: datetime
     expires: datetime | None
+    reveal: Reveal
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +61,4 @@ class TokenRequest(Record[pb.CreateTokenRequest]):
     collections: tuple[str, ...] = ()
     label: str = ""
     expires: datetime | None = None
+    reveal: Reveal | None = None

@@ -10,6 +10,7 @@ from typing import Any
 import grpc.aio
 
 from blindsight.errors import Draining, InvalidArgument, PermissionDenied
+from blindsight.parameters import PARAMETER_SETS
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
 from blindsight.runtime import transfer
@@ -35,8 +36,9 @@ from blindsight.wire.verify import VerifyHeader
 from services.keyholder.operations.items import described
 from services.keyholder.operations.naming import naming
 from services.keyholder.service import Keyholder
+from services.keyholder.tokens import reveal
 from services.keyholder.tokens.roles import MAY_REPLACE
-from services.keyholder.tokens.tokens import require_role
+from services.keyholder.tokens.tokens import caller, require_role
 from services.keyholder.wire import combining, describing, ingesting, searching, verifying
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["KeyholderService"].full_name
@@ -171,7 +173,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         started = time.perf_counter()
         requests = aiter(request_iterator)
         header = SearchHeader.from_message((await _first(requests, "header")).header)
-        search = await self._keyholder.search(header)
+        search, shown = await self._keyholder.search(header), await self._shown(header)
         query = await anext(requests, None)
         part = query.WhichOneof("part") if query is not None else None
         if query is not None and part == "image":
@@ -190,7 +192,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
                 elif isinstance(answer, MatchDrawing):
                     yield pb.SearchResponse(drawing=answer.to_message())
                 else:
-                    for message in searching.hits(answer):
+                    for message in searching.hits(shown(answer)):
                         yield message
         yield searching.closed(pb.SearchResponse(), search, started)
 
@@ -199,19 +201,21 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
     ) -> pb.SearchVectorsResponse:
         """Finds the best matches of vectors, in one message."""
         started = time.perf_counter()
-        search = await self._keyholder.search(SearchHeader.from_message(request.settings))
+        header = SearchHeader.from_message(request.settings)
+        search, shown = await self._keyholder.search(header), await self._shown(header)
         answer, room = pb.SearchVectorsResponse(), searching.Room()
         parts = with_reports(search.run(searching.whole_vectors(request.vectors)), search.progress)
         async with aclosing(parts):
             async for part in parts:
                 if not isinstance(part, SearchProgress):
-                    answer.results.append(room.take(pb.Hits(hits=[hit.to_message() for hit in part])))
+                    answer.results.append(room.take(pb.Hits(hits=[hit.to_message() for hit in shown(part)])))
         return searching.closed(answer, search, started)
 
     async def SearchImage(self, request: pb.SearchImageRequest, context: Context) -> pb.SearchImageResponse:
         """Finds the best matches of a photo, in one message."""
         started = time.perf_counter()
-        search = await self._keyholder.search(SearchHeader.from_message(request.settings))
+        header = SearchHeader.from_message(request.settings)
+        search, shown = await self._keyholder.search(header), await self._shown(header)
         answer, room = pb.SearchImageResponse(), searching.Room()
         parts = with_reports(search.photos(searching.only(request.image)), search.progress)
         async with aclosing(parts):
@@ -219,8 +223,12 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
                 if isinstance(part, MatchDrawing):
                     answer.drawings.append(room.take(part.to_message()))
                 elif not isinstance(part, SearchProgress):
-                    answer.hits.extend(room.take(hit.to_message()) for hit in part)
+                    answer.hits.extend(room.take(hit.to_message()) for hit in shown(part))
         return searching.closed(answer, search, started)
+
+    async def _shown(self, header: SearchHeader) -> reveal.Shown:
+        found = await self._vault.get(header.collection)
+        return reveal.shown(caller(), header, PARAMETER_SETS[found.config.parameter_set].scheme)
 
     async def Verify(
         self, request_iterator: AsyncIterator[pb.VerifyRequest], context: Context
@@ -228,6 +236,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         """Decides whether two photos or two vectors, or one and an item, show the same thing."""
         started = time.perf_counter()
         requests = aiter(request_iterator)
+        reveal.require_scores(caller(), "call Verify")
         header = VerifyHeader.from_message((await _first(requests, "header")).header)
         item = verifying.verify_item(header)
         inputs = await verifying.verify_inputs(requests)

@@ -268,6 +268,7 @@ def test_each_zone_is_copied_without_the_others(copied, tmp_path):
     assert held["trusted"] == {
         "queue/ingest.db",
         "keyholder/alarms.db",
+        "keyholder/tokens.db",
         "keyholder/heads.db",
         "keyholder/jobs.db",
         "keyholder/keys.bsky",

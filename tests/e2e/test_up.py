@@ -222,9 +222,11 @@ def test_beyond_this_machine_users_need_the_certificate_of_an_owner(home):
             pytest.raises(PermissionDenied),
         ):
             vault.collections()
-        with blindsight.connect(up.address, tls=home / "owner") as vault:
+        token = home / "keyholder" / "owner.token"
+        with blindsight.connect(up.address, tls=home / "owner", token_file=token) as vault:
             assert vault.collection("kept").describe().items == 20
-        done = run("status", address=up.address, BLINDSIGHT_TLS=str(home / "owner"))
+        shown = {"BLINDSIGHT_TLS": str(home / "owner"), "BLINDSIGHT_TOKEN_FILE": str(token)}
+        done = run("status", address=up.address, **shown)
         assert done.returncode == 0, done.stderr
         assert run("status", address=up.address).returncode == 1
 

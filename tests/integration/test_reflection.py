@@ -18,7 +18,8 @@ COMMON = {
 }
 SERVICES = {
     "keyholder": {
-        f"blindsight.keyholder.v1.{name}Service" for name in ("Keyholder", "Imaging", "Import", "Worker")
+        f"blindsight.keyholder.v1.{name}Service"
+        for name in ("Keyholder", "Imaging", "Import", "Token", "Worker")
     },
     "evaluator": {"blindsight.evaluator.v1.EvaluatorService"},
     "storage": {"blindsight.storage.v1.StorageService"},

@@ -72,7 +72,12 @@ RIGHT: dict[tuple[type, str], dict[str, Any]] = {
     (Vault, "delete_collection"): {"name": "nobody"},
     (Vault, "accept_rollback"): {"name": "photos"},
     (Vault, "acknowledge_alarms"): {},
-    (Vault, "create_token"): {"role": "searcher", "collections": ["photos"], "label": "of a test"},
+    (Vault, "create_token"): {
+        "role": "searcher",
+        "collections": ["photos"],
+        "label": "of a test",
+        "reveal": "ranks",
+    },
     (Vault, "revoke_token"): {"token_id": "0123456789ab"},
     (Vault, "set_alias"): {"alias": "pictures", "collection": "photos"},
     (Vault, "remove_alias"): {"alias": "of nobody"},

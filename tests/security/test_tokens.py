@@ -10,14 +10,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
 from support.bulk import BulkServices
 from support.photos import small_photo
 
 import blindsight
-from blindsight.client import Collection, Vault
-from blindsight.errors import NotFound, PermissionDenied, Unauthenticated
+from blindsight.client import Collection, Hit, Vault
+from blindsight.errors import InvalidArgument, NotFound, PermissionDenied, Unauthenticated
 from blindsight.rpc.keyholder.v1 import imaging_pb2, imports_pb2, keyholder_pb2, tokens_pb2
+from blindsight.rpc.keyholder.v1.keyholder_pb2_grpc import KeyholderServiceStub
 from blindsight.runtime.channels import client_options
 from blindsight.runtime.owner_notes import OWNER_TOKEN_FILE
 from blindsight.wire.tokens import METADATA_KEY, SCHEME, TokenRole
@@ -146,7 +148,8 @@ def test_without_a_token_that_holds_nothing_can_be_called(
 
 @pytest.mark.parametrize("role", TokenRole)
 def test_a_role_is_refused_what_it_may_not_call_and_nothing_else(world: World, role: TokenRole) -> None:
-    token = world.token(role.name.lower())
+    seeing = {"reveal": "scores"} if role is TokenRole.SEARCHER else {}  # less may call less
+    token = world.token(role.name.lower(), **seeing)
     for method in METHODS:
         code, said = outcome(world.address, method, token)
         assert code is not UNAUTHENTICATED, method
@@ -266,3 +269,70 @@ def test_tokens_are_in_no_log_and_no_listing(world: World) -> None:
     assert secret not in repr(world.vault.tokens())
     for log in world.services.folder.rglob("*.log*"):
         assert not {one for one in (secret, owner) if one in log.read_text(errors="replace")}, log
+
+
+def _hits(vault: Vault, name: str, query: np.ndarray, **more: object) -> list[Hit]:
+    return list(vault.collection(name).search_vectors(query, k=6, **more).results[0])  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def scored(world: World) -> World:
+    """Collections of the same vectors, of the schemes whose scores have noise, and have none."""
+    vectors = np.random.default_rng(1).normal(size=(6, 16)).astype(np.float32)
+    for scheme in ("ckks", "bfv"):
+        made = world.vault.create_collection(scheme, scheme=scheme, embedder="none", dimension=16)
+        made.ingest_vectors(vectors, ids=[f"v{number}" for number in range(6)])
+    return world
+
+
+QUERY = np.random.default_rng(2).normal(size=16).astype(np.float32)
+
+
+@pytest.mark.parametrize("scheme", ["ckks", "bfv"])
+def test_a_searcher_sees_ranks_and_no_score_on_any_way(scored: World, scheme: str) -> None:
+    exact = _hits(scored.vault, scheme, QUERY)
+    token = scored.token("searcher", scheme)
+    with scored.open(token) as vault:
+        assert [hit.id for hit in _hits(vault, scheme, QUERY)] == [hit.id for hit in exact]
+        assert {hit.score for hit in _hits(vault, scheme, QUERY)} == {None}
+        with pytest.raises(PermissionDenied, match="reveals ranks may not set a threshold"):
+            _hits(vault, scheme, QUERY, threshold=0.1)
+        with pytest.raises(PermissionDenied, match="reveals ranks may not call Verify"):
+            vault.verify(QUERY, QUERY)
+        with pytest.raises(PermissionDenied):
+            vault.collection(scheme).verify("v0", QUERY)
+    request = keyholder_pb2.SearchVectorsRequest(
+        settings=keyholder_pb2.SearchHeader(collection=scheme, k=6),
+        vectors=[keyholder_pb2.Vector(values=QUERY)],
+    )
+    with grpc.insecure_channel(scored.address) as channel:
+        answer = KeyholderServiceStub(channel).SearchVectors(
+            request, metadata=((METADATA_KEY, f"{SCHEME}{token}"),)
+        )
+    (hits,) = answer.results
+    assert [hit.id for hit in hits.hits] == [hit.id for hit in exact]
+    assert not any(hit.HasField("score") for hit in hits.hits)
+
+
+def test_scores_are_for_searchers_where_they_have_no_noise_alone(scored: World) -> None:
+    exact = _hits(scored.vault, "bfv", QUERY)
+    with scored.open(scored.token("searcher", reveal="scores")) as vault:
+        assert _hits(vault, "bfv", QUERY) == exact
+        with pytest.raises(PermissionDenied, match="may not search a collection of scheme ckks"):
+            _hits(vault, "ckks", QUERY)
+    with scored.open(scored.token("searcher", reveal="rounded")) as vault:
+        for rounded, hit in zip(_hits(vault, "bfv", QUERY), exact, strict=True):
+            assert rounded.id == hit.id
+            assert rounded.score is not None
+            assert hit.score is not None
+            assert 0 <= hit.score - rounded.score < 0.01
+            assert round(rounded.score, 2) == rounded.score
+        assert {hit.id for hit in _hits(vault, "bfv", QUERY, threshold=0.1)} == {
+            hit.id for hit in exact if hit.score is not None and hit.score >= 0.1
+        }
+        with pytest.raises(PermissionDenied, match="a threshold of more than 2 decimals"):
+            _hits(vault, "bfv", QUERY, threshold=0.101)
+    with scored.open(scored.token("editor")) as vault:
+        assert _hits(vault, "ckks", QUERY) == _hits(scored.vault, "ckks", QUERY)
+    with pytest.raises(InvalidArgument, match="others than searchers see scores"):
+        scored.token("editor", reveal="ranks")

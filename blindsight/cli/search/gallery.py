@@ -41,7 +41,7 @@ def write(
     for number, ((name, data), hits) in enumerate(zip(queries, answer.results, strict=True), 1):
         of_query = f"{number}-" if len(queries) > 1 else ""
         asked = _drawn(data, MOST_PIXELS)
-        best = hits[0].score if hits else 0.0
+        best = (hits[0].score if hits else None) or 0.0
         shown = [_shown(rank, hit, best, answer, photos.get(hit.id)) for rank, hit in enumerate(hits, 1)]
         pictures = {f"{of_query}query.jpg": asked} | {
             f"{of_query}match-{rank}.jpg": one for rank, one in enumerate(shown, 1)
@@ -78,8 +78,13 @@ def _headline(queries: int, matches: int) -> str:
     return ("One match" if matches == 1 else f"{matches:,} matches") + of_all
 
 
-def strength(score: float, best: float, answer: SearchAnswer) -> float:
-    """Returns how strong a match is, 0 to 1: a cosine, what a distance leaves, or a share of the best."""
+def strength(score: float | None, best: float, answer: SearchAnswer) -> float:
+    """Returns how strong a match is, 0 to 1: a cosine, what a distance leaves, or a share of the best.
+
+    One whose score is not told counts as strong.
+    """
+    if score is None:
+        return 1.0
     if not answer.higher_is_better:
         return 1 / (1 + max(score, 0.0))
     if answer.metric == "cosine":

@@ -284,4 +284,4 @@ def _worst_last(ranked: Ranked) -> tuple[int, int, float]:
     """Returns a sort key of matches: most inliers first, then most matches, then the highest score."""
     _, hit = ranked
     made = hit.keypoints or KeypointAgreement(0, 0, verified=False)
-    return -made.inliers, -made.matches, -hit.score
+    return -made.inliers, -made.matches, -(hit.score or 0.0)

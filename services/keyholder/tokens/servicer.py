@@ -38,8 +38,9 @@ class TokenServicer(tokens_pb2_grpc.TokenServiceServicer):
         found = {name: await self._vault.get(name) for name in asked.collections}
         names = {one.record.collection_id: one.config.name for one in found.values()}
         expires = int(asked.expires.timestamp()) if asked.expires is not None else None
+        limited = frozenset(names) if names else None
         grant, token = await asyncio.to_thread(
-            self._tokens.create, asked.role, frozenset(names) if names else None, asked.label, expires
+            self._tokens.create, asked.role, limited, asked.label, expires, asked.reveal
         )
         created = _token(grant, names).to_message()
         return pb.CreateTokenResponse(token=token.reveal_secret().decode(), created=created)
@@ -72,4 +73,5 @@ def _token(grant: Grant, names: Mapping[bytes, str]) -> Token:
         grant.label,
         of_unix(grant.created),
         of_unix(grant.expires) if grant.expires is not None else None,
+        grant.reveal,
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from blindsight.errors import DataLoss, NotFound
 from blindsight.runtime.sqlite import Schema, connect, transaction
 from blindsight.trusted.keyring.sealing import Sealer
-from blindsight.wire.tokens import TokenRole
+from blindsight.wire.tokens import Reveal, TokenRole
 
 FILE_NAME = "tokens.db"
 SCHEMA = Schema(__package__, "a database of tokens", version=1, application_id=0x4253544B)  # "BSTK"
@@ -28,6 +28,7 @@ class Grant:
         collections: ids of those for which alone it holds; None: for all.
         label: what its owner called it.
         created, expires: seconds since 1970; None: never.
+        reveal: what searches tell its bearer.
     """
 
     token_id: str
@@ -37,6 +38,7 @@ class Grant:
     label: str
     created: int
     expires: int | None
+    reveal: Reveal
 
 
 class TokenStore:
@@ -95,9 +97,8 @@ class TokenStore:
             told = json.loads(self._sealer.open(sealed, _place(token_id, digest, expires)))
             named = told["collections"]
             collections = None if named is None else frozenset(map(bytes.fromhex, named))
-            return Grant(
-                token_id, digest, TokenRole(told["role"]), collections, str(told["label"]), created, expires
-            )
+            role, reveal = TokenRole(told["role"]), Reveal(told["reveal"])
+            return Grant(token_id, digest, role, collections, str(told["label"]), created, expires, reveal)
         except (DataLoss, ValueError, TypeError, KeyError):
             raise DataLoss(
                 f"a token of the keyholder is damaged: remove {FILE_NAME}, or restore it"
@@ -106,7 +107,8 @@ class TokenStore:
 
 def _packed(grant: Grant) -> bytes:
     collections = None if grant.collections is None else sorted(one.hex() for one in grant.collections)
-    return json.dumps({"role": grant.role, "collections": collections, "label": grant.label}).encode()
+    told = {"role": grant.role, "collections": collections, "label": grant.label, "reveal": grant.reveal}
+    return json.dumps(told).encode()
 
 
 def _place(token_id: str, digest: bytes, expires: int | None) -> bytes:

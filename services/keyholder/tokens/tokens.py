@@ -7,8 +7,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +17,7 @@ from blindsight.runtime.owner_notes import OWNER_TOKEN_FILE
 from blindsight.trusted.identity.files import write_secret
 from blindsight.trusted.keyring.sealing import Sealer
 from blindsight.trusted.secrets import Secret
-from blindsight.wire.tokens import TokenRole
+from blindsight.wire.tokens import Reveal, TokenRole
 from services.keyholder.tokens.store import FILE_NAME, Grant, TokenStore
 
 MOST_TOKENS = 10_000
@@ -60,12 +59,18 @@ class Tokens:
             self._grants[grant.token_id] = grant
 
     def create(
-        self, role: TokenRole, collections: frozenset[bytes] | None, label: str, expires: int | None
+        self,
+        role: TokenRole,
+        collections: frozenset[bytes] | None,
+        label: str,
+        expires: int | None,
+        reveal: Reveal | None = None,
     ) -> tuple[Grant, Secret]:
         """Makes a token, and returns what is kept of it and the token itself.
 
         Raises:
-            InvalidArgument: if it has expired already, or the label is too long or not one line.
+            InvalidArgument: if it has expired already, the label is too long or not one line, an owner's is
+                to be limited, or another than a searcher's is to reveal less.
             ResourceExhausted: if there are too many.
         """
         if expires is not None and expires <= self._clock():
@@ -76,21 +81,31 @@ class Tokens:
             )
         if role is TokenRole.OWNER and collections is not None:
             raise InvalidArgument("a token of role owner for some collections, want none: it is for all")
+        if reveal is not None and role is not TokenRole.SEARCHER:
+            raise InvalidArgument(
+                f"reveal for a token of role {role.name.lower()}, want none: others than searchers see scores"
+            )
         if label == OWNER_TOKEN_FILE:
             raise InvalidArgument(f"label {label!r}, want another: the owner's own token has it")
         if len(self._grants) >= MOST_TOKENS:
             raise ResourceExhausted(f"{len(self._grants)} tokens, want fewer: revoke some")
-        grant, token = self._new(role, collections, label, expires)
+        usual = Reveal.RANKS if role is TokenRole.SEARCHER else Reveal.SCORES
+        grant, token = self._new(role, collections, label, expires, reveal or usual)
         self._store.add(grant)
         self._grants[grant.token_id] = grant
         return grant, token
 
     def _new(
-        self, role: TokenRole, collections: frozenset[bytes] | None, label: str, expires: int | None
+        self,
+        role: TokenRole,
+        collections: frozenset[bytes] | None,
+        label: str,
+        expires: int | None,
+        reveal: Reveal = Reveal.SCORES,
     ) -> tuple[Grant, Secret]:
         token_id, secret = os.urandom(6).hex(), secrets.token_hex(32)
         digest = sha256(secret.encode()).digest()
-        grant = Grant(token_id, digest, role, collections, label, int(self._clock()), expires)
+        grant = Grant(token_id, digest, role, collections, label, int(self._clock()), expires, reveal)
         return grant, Secret(f"bs1_{token_id}_{secret}".encode())
 
     def all(self) -> list[Grant]:
@@ -137,14 +152,9 @@ def acting(grant: Grant | None) -> None:
     _current.set(grant)
 
 
-@contextmanager
-def as_owner() -> Iterator[None]:
-    """Acts for the owner in a block: for what a call only gives occasion to."""
-    token = _current.set(None)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+def caller() -> Grant | None:
+    """Returns who made the current call; None: the owner, without a token."""
+    return _current.get()
 
 
 def require_role(roles: frozenset[TokenRole], what: str) -> None:

@@ -15,7 +15,7 @@ from support.keysets import shared_key_set
 from blindsight.errors import DataLoss, InvalidArgument, NotFound, ResourceExhausted, Unauthenticated
 from blindsight.runtime.owner_notes import OWNER_TOKEN_FILE
 from blindsight.trusted.keyring.sealing import Sealer
-from blindsight.wire.tokens import TokenRole
+from blindsight.wire.tokens import Reveal, TokenRole
 from services.keyholder.tokens import tokens as module
 from services.keyholder.tokens.store import FILE_NAME
 from services.keyholder.tokens.tokens import Tokens
@@ -175,6 +175,7 @@ def test_what_cannot_be_made_is_said(tokens: Tokens, monkeypatch: pytest.MonkeyP
         ((TokenRole.EDITOR, None, "a\nb", None), "label of 3 characters"),
         ((TokenRole.EDITOR, None, OWNER_TOKEN_FILE, None), "want another"),
         ((TokenRole.OWNER, HOLIDAY, "", None), "want none: it is for all"),
+        ((TokenRole.EDITOR, None, "", None, Reveal.RANKS), "others than searchers see scores"),
     ]:
         with pytest.raises(InvalidArgument, match=said):
             tokens.create(*arguments)
