@@ -28,6 +28,7 @@ from vault import Vault
 
 import blindsight
 from blindsight.client import Collection, IngestProgress, IngestReport
+from blindsight.client import Vault as Client
 from blindsight.errors import PermissionDenied, Unauthenticated, Unavailable
 from demo import views
 
@@ -106,7 +107,10 @@ def test(base: str, tag: str) -> None:
                 "both zones are saved while they serve, and restored into empty volumes",
                 lambda: restore(vault),
             )
-            timed("every photo is back", lambda: check_photos(photos, given))
+            refused = "the owner's token from before the restore holds no more"
+            timed(refused, lambda: check_refused(client))
+        with blindsight.connect(address, tls=own, token_file=owner_token(vault)) as client:
+            timed("every photo is back", lambda: check_photos(client.collection("photos"), given))
     say("make deploy-test: all passed")
 
 
@@ -230,11 +234,15 @@ def owner_token(vault: Vault) -> Path:
 
 def check_tokens(address: str, own: Path) -> None:
     with blindsight.connect(address, tls=own) as client:
-        try:
-            client.collections()
-        except Unauthenticated:
-            return
-    raise AssertionError("the keyholder answered without a token")
+        check_refused(client)
+
+
+def check_refused(client: Client) -> None:
+    try:
+        client.collections()
+    except Unauthenticated:
+        return
+    raise AssertionError("the keyholder answered to no token that holds")
 
 
 def renew(vault: Vault, queued: Collection, address: str, given: dict[str, bytes]) -> None:
