@@ -151,8 +151,8 @@ def test_no_other_is_taken_for_the_broker(place: Place, who: str) -> None:
 
 def test_renewed_certificates_are_taken_on_both_sides_without_a_restart(place: Place, tmp_path: Path) -> None:
     own = tmp_path / "keyholder"
-    end = place.issuer.brief(Role.KEYHOLDER, own, 4)
     before = place.shown()
+    end = place.issuer.brief(Role.KEYHOLDER, own, 4)
     with place.open(own) as queue:
         consumer = queue.consumer(prefetch=1)
         (sent,) = published(queue, 1)

@@ -75,9 +75,15 @@ class World:
     def start_anew(self) -> None:
         """Tells the truth, and leaves no collection and no alarm."""
         self.tell_the_truth()
+        states = []
+
+        def all_answer() -> bool:
+            states.append(self.vault.status())
+            return all(one.reachable for one in states[-1].services)
+
         # One that does not answer in three seconds has no collections in a status.
-        wait_until(lambda: all(one.reachable for one in self.vault.status().services), 60)
-        state = self.vault.status()
+        wait_until(all_answer, 60)
+        state = states[-1]
         for name in [*(one.name for one in state.collections), *state.lost]:
             self.vault.delete_collection(name)
         self.vault.acknowledge_alarms(self.vault.status())

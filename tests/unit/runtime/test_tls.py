@@ -329,8 +329,8 @@ async def test_a_stream_outlives_the_renewal_and_the_end_of_certificates(issuer,
 
 async def test_what_has_expired_is_refused_on_both_sides_until_it_is_renewed(issuer, tmp_path):
     of_storage, of_keyholder = tmp_path / "storage", tmp_path / "keyholder"
-    issuer.brief(Role.STORAGE, of_storage, 2)
-    end = issuer.brief(Role.KEYHOLDER, of_keyholder, 2)
+    issuer.brief(Role.STORAGE, of_storage, 4)
+    end = issuer.brief(Role.KEYHOLDER, of_keyholder, 4)
     lasting = issuer.of(Role.KEYHOLDER)
     async with serving(of_storage) as (_, expired), serving(issuer.of(Role.STORAGE)) as (_, address):
         ended, server_ended = peer(address, of_keyholder), peer(expired, lasting)
