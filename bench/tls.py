@@ -1,9 +1,10 @@
-"""Measures what mutual TLS between the services costs a search and an ingest.
+"""Measures what mutual TLS between the services, and tokens of users, cost a search and an ingest.
 
     python bench/tls.py --size 100000
 
-Two vaults run side by side, alike but for the certificates.  In turns the same vectors go into both, and the
-same queries are asked of both, so that what else the machine does meets both.  Writes all figures as JSON.
+Two vaults run side by side, alike but for certificates and tokens.  In turns the same vectors go into both,
+and the same queries are asked of both, so that what else the machine does meets both.  Writes all figures as
+JSON.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from written import write_document
 
 import blindsight
 from blindsight.client import Collection
+from blindsight.runtime.owner_notes import OWNER_TOKEN_FILE
 from blindsight.runtime.roles import Role
 from blindsight.trusted.identity import Authority
 
@@ -49,12 +51,13 @@ def _vault(folder: Path, *, tls: bool) -> Iterator[Collection]:
             settings = {"data": str(folder / role), **addresses}
             if role is Role.KEYHOLDER:
                 settings |= {"passphrase_file": str(folder / "passphrase"), "create_keys": "true"}
-                settings["require_tokens"] = "false"
+                settings["require_tokens"] = str(tls).lower()
             if authority is not None:
                 authority.issue(role, folder / role / "tls", [], 1)
                 settings["tls"] = str(folder / role / "tls")
             addresses[f"{role}_address"] = stack.enter_context(_service(role, settings))
-        with blindsight.connect(addresses["keyholder_address"]) as vault:
+        token = folder / Role.KEYHOLDER / OWNER_TOKEN_FILE if tls else None
+        with blindsight.connect(addresses["keyholder_address"], token_file=token) as vault:
             yield vault.create_collection(NAME, embedder="none", dimension=128)
 
 

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from blindsight.runtime.addresses import is_loopback
 
@@ -23,19 +24,13 @@ _MOST_BYTES = 4096
 @contextmanager
 def noted(address: str, token_file: Path) -> Iterator[None]:
     """Notes where the token for a keyholder at HOST:PORT is while the block runs, if that can be noted."""
+    note = _note(address)
     try:
-        note = _note(address)
-        note.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file = os.fdopen(os.open(note, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
-    except OSError:  # a home that cannot be written, or none
+        file = _locked(note)
+    except OSError:  # a home that cannot be written, or another keyholder at this port of another network
         yield
         return
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # another keeps a keyholder at this port of another network
-            yield
-            return
         file.truncate()
         file.write(bytes(token_file.resolve()))
         file.flush()
@@ -59,6 +54,20 @@ def token_file_of(address: str) -> Path | None:
     except OSError:
         pass
     return None
+
+
+def _locked(note: Path) -> BinaryIO:
+    note.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    while True:
+        file = os.fdopen(os.open(note, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            raise
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()  # who had it before removed it meanwhile
 
 
 def _note(address: str) -> Path:
