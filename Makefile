@@ -16,7 +16,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install stubs demo test deploy-test check lock dist release bench clean
+.PHONY: help install stubs demo prepared test deploy-test check lock dist release bench clean
 
 PYTHON ?=
 SIZE ?= 100000
@@ -76,10 +76,13 @@ stubs: $(INSTALLED)
 demo: $(INSTALLED)
 	@$(BIN)/python -m demo
 
-test: $(INSTALLED)
+# What tests need beside the environment: servers, and the compiled code that services load.
+prepared: $(INSTALLED)
 	@tools/test-servers tests/servers.list
 	@echo "Compiling (half a minute, the first time) ..."
 	@$(BIN)/python -P tests/support/template.py
+
+test: prepared
 	@$(BIN)/python -m pytest tests --numprocesses=$(TEST_PROCESSES) --dist=loadfile --no-loadscope-reorder
 
 # Minutes; what cannot run here is said loudly, and is no failure.
