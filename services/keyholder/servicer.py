@@ -10,7 +10,7 @@ from typing import Any
 import grpc.aio
 
 from blindsight.errors import Draining, InvalidArgument, PermissionDenied
-from blindsight.parameters import PARAMETER_SETS
+from blindsight.parameters import COLLECTION_SETS
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
 from blindsight.runtime import transfer
@@ -228,7 +228,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
 
     async def _shown(self, header: SearchHeader) -> reveal.Shown:
         found = await self._vault.get(header.collection)
-        return reveal.shown(caller(), header, PARAMETER_SETS[found.config.parameter_set].scheme)
+        return reveal.shown(caller(), header, COLLECTION_SETS[found.config.parameter_set].scheme)
 
     async def Verify(
         self, request_iterator: AsyncIterator[pb.VerifyRequest], context: Context
