@@ -10,7 +10,6 @@ from typing import Any
 import grpc.aio
 
 from blindsight.errors import Draining, InvalidArgument, PermissionDenied
-from blindsight.parameters import COLLECTION_SETS
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
 from blindsight.runtime import transfer
@@ -18,7 +17,7 @@ from blindsight.runtime.reports import with_reports
 from blindsight.trusted.similarity.linear import Metric
 from blindsight.trusted.vault import scope
 from blindsight.trusted.vault.collection import OpenCollection
-from blindsight.trusted.vault.settings import new_config
+from blindsight.trusted.vault.settings import new_config, parameters_for
 from blindsight.wire.collections import CollectionInfo, CollectionRequest, Deletion, Rollback, VaultStatus
 from blindsight.wire.combine import CombineHeader, CombineProgress
 from blindsight.wire.ingest import OUTCOMES, IngestCounts, IngestHeader, ItemResult
@@ -228,7 +227,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
 
     async def _shown(self, header: SearchHeader) -> reveal.Shown:
         found = await self._vault.get(header.collection)
-        return reveal.shown(caller(), header, COLLECTION_SETS[found.config.parameter_set].scheme)
+        return reveal.shown(caller(), header, found.parameters.scheme, found.config.metric)
 
     async def Verify(
         self, request_iterator: AsyncIterator[pb.VerifyRequest], context: Context
@@ -241,8 +240,12 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         item = verifying.verify_item(header)
         inputs = await verifying.verify_inputs(requests)
         if item is None:
-            made = await self._keyholder.verify_pair(verifying.verify_settings(header), inputs)
+            settings = verifying.verify_settings(header)
+            reveal.require_exact(caller(), parameters_for(settings.scheme, settings.parameter_set).scheme)
+            made = await self._keyholder.verify_pair(settings, inputs)
         else:
+            async with self._keyholder.using(header.collection) as found:
+                reveal.require_exact(caller(), found.parameters.scheme)
             made = await self._keyholder.verify_item(*item, inputs, header.threshold)
         made.timings.total = time.perf_counter() - started
         return verifying.verification(made).to_message()
@@ -343,6 +346,8 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
 
     async def Check(self, request: pb.CheckRequest, context: Context) -> AsyncIterator[pb.CheckResponse]:
         """Reads all of a collection, says what is damaged, and repairs it if asked to."""
+        if request.repair:
+            require_role(MAY_REPLACE, "repair a collection")
         async for state in self._keyholder.check(request.collection, repair=request.repair):
             yield state.to_message()
 
@@ -363,7 +368,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
         """Returns the state of all three services."""
-        if scope.limited():
+        if scope.only() is not None:
             raise PermissionDenied("permission denied: a token for some collections may not see the status")
         services = await self._keyholder.status()
         fenced = self._keyholder.lease.fenced

@@ -26,6 +26,7 @@ from support.lying import SERVICE
 from support.photos import encoded, photo
 from support.services import wait_until
 
+import blindsight
 from blindsight.client import Collection
 from blindsight.errors import BlindsightError, DataLoss, NotFound
 from blindsight.rpc.storage.v1 import storage_pb2 as pb
@@ -334,6 +335,22 @@ def test_a_collection_that_storage_has_lost_is_told_until_its_owner_gives_it_up(
     assert "lost collection lost" not in world.alarm()
     with pytest.raises(NotFound):
         best(collection)
+
+
+def test_a_lost_collection_is_not_told_to_whose_token_is_for_another(world: World, tmp_path: Path) -> None:
+    world.new("theirs")
+    before = world.saved("before what is lost")
+    world.new("lost too")
+    token = world.vault.create_token("editor", collections=["theirs"]).token
+    (tmp_path / "token").write_text(token)
+    world.restore(before)
+    world.restart_keyholder()
+    with blindsight.connect(world.services.address(), token_file=tmp_path / "token") as vault:
+        for name in ("lost too", "never there"):
+            with pytest.raises(NotFound, match=f"no collection '{name}'; it has 'theirs'"):
+                vault.collection(name).count()
+        assert vault.collection("theirs").count() == 20
+    refused(world, world.vault.collection("lost too").count, "storage has lost collection 'lost too'")
 
 
 def test_an_alarm_stands_over_restarts_until_its_owner_has_acknowledged_it(world: World) -> None:

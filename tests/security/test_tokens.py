@@ -18,12 +18,18 @@ from support.photos import small_photo
 import blindsight
 from blindsight.client import Collection, Hit, Vault
 from blindsight.errors import InvalidArgument, NotFound, PermissionDenied, Unauthenticated
+from blindsight.parameters import Scheme
 from blindsight.rpc.keyholder.v1 import imaging_pb2, imports_pb2, keyholder_pb2, tokens_pb2
 from blindsight.rpc.keyholder.v1.keyholder_pb2_grpc import KeyholderServiceStub
 from blindsight.runtime.channels import client_options
 from blindsight.runtime.owner_notes import OWNER_TOKEN_FILE
-from blindsight.wire.tokens import METADATA_KEY, SCHEME, TokenRole
+from blindsight.trusted.similarity.linear import Metric
+from blindsight.wire.search import Hit as WireHit
+from blindsight.wire.search import SearchHeader
+from blindsight.wire.tokens import METADATA_KEY, SCHEME, Reveal, TokenRole
+from services.keyholder.tokens.reveal import shown
 from services.keyholder.tokens.roles import MAY_CALL, callers
+from services.keyholder.tokens.store import Grant
 
 CONTRACTS = (keyholder_pb2, imports_pb2, imaging_pb2, tokens_pb2)
 METHODS = sorted(
@@ -237,6 +243,22 @@ def test_an_uploader_stores_and_replaces_nothing(world: World) -> None:
                 call()
 
 
+def test_an_auditor_checks_and_repairs_nothing(world: World) -> None:
+    with world.open(world.token("auditor", "holiday")) as vault:
+        assert vault.collection("holiday").check().damaged == 0
+        with pytest.raises(PermissionDenied, match="auditor may not repair"):
+            vault.collection("holiday").check(repair=True)
+
+
+def test_a_call_that_shows_two_tokens_is_refused(world: World) -> None:
+    metadata = [(METADATA_KEY, f"{SCHEME}{world.token(role)}") for role in ("searcher", "owner")]
+    with grpc.insecure_channel(world.address) as channel, pytest.raises(grpc.RpcError) as told:
+        KeyholderServiceStub(channel).ListCollections(
+            keyholder_pb2.ListCollectionsRequest(), metadata=metadata
+        )
+    assert told.value.code() is UNAUTHENTICATED  # type: ignore[attr-defined]
+
+
 def test_a_token_follows_a_collection_that_is_renamed(world: World) -> None:
     world.vault.create_collection("before", embedder="none", dimension=8)
     with world.open(world.token("searcher", "before")) as vault:
@@ -320,6 +342,15 @@ def test_scores_are_for_searchers_where_they_have_no_noise_alone(scored: World) 
         assert _hits(vault, "bfv", QUERY) == exact
         with pytest.raises(PermissionDenied, match="may not search a collection of scheme ckks"):
             _hits(vault, "ckks", QUERY)
+        assert vault.verify(QUERY, QUERY, scheme="bfv").verified
+        assert vault.collection("bfv").verify("v0", QUERY).scheme == "bfv"
+        for verify in (
+            lambda: vault.verify(QUERY, QUERY),
+            lambda: vault.verify(QUERY, QUERY, scheme="ckks"),
+            lambda: vault.collection("ckks").verify("v0", QUERY),
+        ):
+            with pytest.raises(PermissionDenied, match="may not verify under scheme ckks"):
+                verify()
     with scored.open(scored.token("searcher", reveal="rounded")) as vault:
         for rounded, hit in zip(_hits(vault, "bfv", QUERY), exact, strict=True):
             assert rounded.id == hit.id
@@ -336,3 +367,26 @@ def test_scores_are_for_searchers_where_they_have_no_noise_alone(scored: World) 
         assert _hits(vault, "ckks", QUERY) == _hits(scored.vault, "ckks", QUERY)
     with pytest.raises(InvalidArgument, match="others than searchers see scores"):
         scored.token("editor", reveal="ranks")
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_a_threshold_tells_no_more_than_a_rounded_score(metric: str) -> None:
+    nearest = metric == "euclidean"
+    grant = Grant("", b"", TokenRole.SEARCHER, None, "", 0, None, Reveal.ROUNDED)
+    hits = [WireHit(f"{number}", number / 10_000, "") for number in range(-300, 10_000, 7)]
+
+    def told(threshold: float | None) -> dict[str, float | None]:
+        asked = SearchHeader("", threshold=threshold)
+        found = shown(grant, asked, Scheme.BFV, Metric(metric))(hits)
+        return {hit.id: hit.score for hit in found}
+
+    rounded = told(None)
+    assert all(0 <= (rounded[one.id] - one.score) * (1 if nearest else -1) < 0.01 for one in hits)  # type: ignore[operator]
+    assert len(set(rounded.values())) < len(hits) / 10
+    for threshold in (-0.01, 0.0, 0.29, 0.57, 0.58):
+        passing = {
+            key: score
+            for key, score in rounded.items()
+            if score is not None and (score <= threshold if nearest else score >= threshold)
+        }
+        assert told(threshold) == passing

@@ -12,12 +12,12 @@ def limit(collection_ids: frozenset[bytes] | None) -> None:
     _collections.set(collection_ids)
 
 
-def limited() -> bool:
-    """Returns whether the current call is limited to some collections."""
-    return _collections.get() is not None
+def only() -> frozenset[bytes] | None:
+    """Returns the collections that the current call is limited to; None: it is not limited."""
+    return _collections.get()
 
 
 def contains(collection_id: bytes) -> bool:
     """Returns whether the current call may name a collection."""
-    only = _collections.get()
-    return only is None or collection_id in only
+    limits = _collections.get()
+    return limits is None or collection_id in limits

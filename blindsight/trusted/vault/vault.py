@@ -135,12 +135,7 @@ class Vault:
             DataLoss: if storage's record or slots of it are not those that were written, or are not there.
             Fenced: if another keyholder has taken over: what this one knows may be old.
         """
-        found = await self._get(composed(name))
-        if not scope.contains(found.record.collection_id):
-            raise _unknown(name, await self.names())
-        return found
-
-    async def _get(self, name: str) -> OpenCollection:
+        name = composed(name)
         self._storage.fence.require()
         opened = self._known(name)
         if opened is not None:
@@ -153,7 +148,8 @@ class Vault:
 
     def _known(self, name: str) -> OpenCollection | None:
         """Returns an open collection that was asked for by this name before, if it still has it."""
-        opened = self._open.get(self._named.get(name, b""))
+        key = self._named.get(name, b"")
+        opened = self._open.get(key) if scope.contains(key) else None
         return opened if opened is not None and self._is_called(opened, name) else None
 
     def _is_called(self, opened: OpenCollection, name: str) -> bool:
@@ -175,14 +171,15 @@ class Vault:
         """Opens the collection of a name or alias.
 
         Whatever storage's records say, those that had the name when they were last seen are opened as well:
-        so an old record, from before a collection got the name, is noticed.
+        so an old record, from before a collection got the name, is noticed.  Those that the caller may not
+        name are left alone: what is wrong with one would tell that it is there.
         """
         records = {record.collection_id: record for record in await self._records()}
         called = self._readable(list(records.values()))
         named = [key for key, record in records.items() if record.name_tag == self._tag(name)]
         use = self._use(name, called)
         claims = *named, use.means, self._heads.named(name), self._heads.alias_holder(name)
-        claiming = [key for key in dict.fromkeys(claims) if key is not None]
+        claiming = [key for key in dict.fromkeys(claims) if key is not None and scope.contains(key)]
         for key in claiming:
             if key in records:
                 await self._opened(records[key])
@@ -193,9 +190,10 @@ class Vault:
                 return opened
         if any(key not in records for key in claiming):
             raise DataLoss(f"storage has lost collection {name!r}")
-        if name in [config.name for config in called.values()]:
+        names = [config.name for key, config in called.items() if scope.contains(key)]
+        if name in names:
             raise DataLoss(f"storage has changed the record of collection {name!r}")
-        raise _unknown(name, [config.name for key, config in called.items() if scope.contains(key)])
+        raise _unknown(name, names)
 
     def forget_names(self) -> None:
         """Forgets who has which name, because storage may have taken a change of one."""

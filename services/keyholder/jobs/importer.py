@@ -238,8 +238,8 @@ class Imports:
         return RemarkedItem(item.number, name, item.message)
 
     async def page(self, count: int, before: int | None) -> tuple[list[Job], int | None]:
-        """Returns a page of jobs; see `JobStore.page`."""
-        jobs, following = await asyncio.to_thread(self._store.page, count, before)
+        """Returns a page of the jobs that the current call may name; see `JobStore.page`."""
+        jobs, following = await asyncio.to_thread(self._store.page, count, before, scope.only())
         return list(map(self._told, jobs)), following
 
     async def watch(self, job_id: bytes) -> AsyncIterator[Job]:

@@ -76,7 +76,7 @@ class ImportServicer(imports_pb2_grpc.ImportServiceServicer):
         before = wire.page_token(request.page_token)
         jobs, following = await self._imports.page(wire.page_size(request.page_size), before)
         token = str(following) if following is not None else ""
-        shown = [await self._named(job) for job in jobs if scope.contains(job.collection_id)]
+        shown = [await self._named(job) for job in jobs]
         return pb.ListImportsResponse(imports=shown, next_page_token=token)
 
     async def CancelImport(
@@ -99,7 +99,7 @@ class ImportServicer(imports_pb2_grpc.ImportServiceServicer):
     async def _permitted(self, import_id: str) -> bytes:
         """Returns the id of an import, unless its collection is not for the caller."""
         job_id = wire.job_id(import_id)
-        if scope.limited():
+        if scope.only() is not None:
             await self._imports.require_in_scope(job_id)
         return job_id
 

@@ -5,6 +5,7 @@ Write-ahead log, synchronous FULL: when a method returns, its changes are durabl
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import threading
@@ -85,14 +86,24 @@ class JobStore:
             found = {job_id: db.execute(query, (job_id,)).fetchone() for job_id in job_ids}
         return {job_id: JobState(row[0]) for job_id, row in found.items() if row is not None}
 
-    def page(self, count: int, before: int | None = None) -> tuple[list[Job], int | None]:
-        """Returns jobs, the newest first, and where the next page begins, None at the end."""
+    def page(
+        self, count: int, before: int | None = None, only: Collection[bytes] | None = None
+    ) -> tuple[list[Job], int | None]:
+        """Returns jobs, the newest first, and where the next page begins, None at the end.
+
+        Args:
+            count: of the page, at most.
+            before: where it begins; None: with the newest.
+            only: collections whose jobs are listed; None: all are.
+        """
         query = (
-            f"SELECT {_COLUMNS}, number FROM jobs WHERE :before IS NULL OR number < :before "  # noqa: S608
+            f"SELECT {_COLUMNS}, number FROM jobs WHERE (:before IS NULL OR number < :before) "  # noqa: S608
+            "AND (:only IS NULL OR lower(hex(collection_id)) IN (SELECT value FROM json_each(:only))) "
             "ORDER BY number DESC LIMIT :count"
         )
+        named = json.dumps([one.hex() for one in only]) if only is not None else None
         with self._transaction() as db:
-            rows = db.execute(query, {"before": before, "count": count + 1}).fetchall()
+            rows = db.execute(query, {"before": before, "count": count + 1, "only": named}).fetchall()
         return [_job(row) for row in rows[:count]], (rows[count - 1][-1] if len(rows) > count else None)
 
     def unfinished(self) -> list[Job]:

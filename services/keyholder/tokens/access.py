@@ -39,12 +39,14 @@ class UserAccess:
             self._services.require(method, context)
         if not roles.of_users(method):
             return
-        shown = dict(context.invocation_metadata() or ()).get(METADATA_KEY)
-        if shown is None:
+        shown = [value for key, value in context.invocation_metadata() or () if key == METADATA_KEY]
+        if len(shown) > 1:
+            raise Unauthenticated(f"unauthenticated: the call shows {len(shown)} tokens, want one")
+        if not shown:
             if self._required:
                 raise Unauthenticated("unauthenticated: the call shows no token, want one")
             return
-        grant = self._tokens.bearer(str(shown).removeprefix(SCHEME))
+        grant = self._tokens.bearer(str(shown[0]).removeprefix(SCHEME))
         if grant.role not in roles.callers(method):
             raise denied(grant.role, f"call {method.rpartition('/')[2]}")
         acting(grant)

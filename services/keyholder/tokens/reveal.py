@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from blindsight.errors import PermissionDenied
 from blindsight.parameters import Scheme
+from blindsight.trusted.similarity.linear import Metric
 from blindsight.wire.search import Hit, SearchHeader
 from blindsight.wire.tokens import Reveal, TokenRole
 from services.keyholder.tokens.store import Grant
@@ -22,13 +24,13 @@ DECIMALS = 2
 Shown = Callable[[Sequence[Hit]], Sequence[Hit]]
 
 
-def shown(grant: Grant | None, header: SearchHeader, scheme: Scheme) -> Shown:
+def shown(grant: Grant | None, header: SearchHeader, scheme: Scheme, metric: Metric) -> Shown:
     """Returns what takes from hits what their searcher may not see.
 
     Args:
         grant: the searcher's; None: the owner's.
         header: what they ask for.
-        scheme: of the collection.
+        scheme, metric: of the collection.
 
     Raises:
         PermissionDenied: if what they ask for would tell more than their token reveals.
@@ -48,7 +50,7 @@ def shown(grant: Grant | None, header: SearchHeader, scheme: Scheme) -> Shown:
         return _ranks
     if header.threshold is not None and round(header.threshold, DECIMALS) != header.threshold:
         raise _denied(grant, f"set a threshold of more than {DECIMALS} decimals")
-    return _rounded
+    return partial(_rounded, threshold=header.threshold, nearest=metric not in (Metric.COSINE, Metric.DOT))
 
 
 def require_scores(grant: Grant | None, what: str) -> None:
@@ -61,6 +63,16 @@ def require_scores(grant: Grant | None, what: str) -> None:
         raise _denied(grant, what)
 
 
+def require_exact(grant: Grant | None, scheme: Scheme) -> None:
+    """Checks that the caller may see scores of a scheme: a searcher those that have no noise alone.
+
+    Raises:
+        PermissionDenied: if not.
+    """
+    if grant is not None and grant.role is TokenRole.SEARCHER and scheme is not Scheme.BFV:
+        raise _denied(grant, f"verify under scheme {scheme.name.lower()}: only under bfv")
+
+
 def _all(hits: Sequence[Hit]) -> Sequence[Hit]:
     return hits
 
@@ -69,16 +81,34 @@ def _ranks(hits: Sequence[Hit]) -> Sequence[Hit]:
     return [replace(hit, score=None, channels=(), keypoints=None) for hit in hits]
 
 
-def _rounded(hits: Sequence[Hit]) -> Sequence[Hit]:
-    return [
-        replace(hit, score=_down(hit.score or 0.0), channels=tuple(map(_down, hit.channels)), keypoints=None)
+def _rounded(hits: Sequence[Hit], *, threshold: float | None, nearest: bool) -> Sequence[Hit]:
+    """Returns hits with rounded scores, and only those that pass a threshold as they are shown.
+
+    A search lets scores pass that are a little worse, which would tell more of them.
+
+    Args:
+        threshold: of as many decimals; None: no limit.
+        nearest: whether the lowest score is the best.
+    """
+    made = [
+        replace(
+            hit,
+            score=_worse(hit.score or 0.0, nearest=nearest),
+            channels=tuple(_worse(one, nearest=False) for one in hit.channels),
+            keypoints=None,
+        )
         for hit in hits
     ]
+    if threshold is None:
+        return made
+    sign = -1 if nearest else 1
+    return [hit for hit in made if sign * (hit.score or 0.0) >= sign * threshold]
 
 
-def _down(score: float) -> float:
-    """Returns a score rounded down, so that a threshold of as many decimals tells no more than it does."""
-    return float(math.floor(score * 10**DECIMALS) / 10**DECIMALS)
+def _worse(score: float, *, nearest: bool) -> float:
+    """Returns a score rounded for the worse: a threshold of as many decimals tells no more than it."""
+    steps = round(score * 10**DECIMALS, 2 * DECIMALS)  # 0.57 is 56.99999999999999 hundredths
+    return float((math.ceil(steps) if nearest else math.floor(steps)) / 10**DECIMALS)
 
 
 def _denied(grant: Grant, what: str) -> PermissionDenied:

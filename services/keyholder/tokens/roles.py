@@ -69,7 +69,7 @@ MAY_CALL: Mapping[str, Mapping[str, frozenset[TokenRole]]] = {
         "RevokeToken": _OWNER,
     },
 }
-# Of an ingest that may put other items in the place of those that are there.
+# Of what may put other items in the place of those that are there: an upsert, a repair.
 MAY_REPLACE = _EDITORS
 
 

@@ -163,6 +163,16 @@ def test_jobs_come_in_pages_the_newest_first(store):
     assert seen == [["e", "d"], ["c", "b"], ["a"]]
 
 
+def test_pages_of_some_collections_are_full_and_tell_of_no_other(store):
+    other = bytes(16)
+    for number, collection in enumerate([COLLECTION, other, other, other, COLLECTION, other]):
+        store.open(collection, f"{number}")
+    (first,), before = store.page(1, None, {COLLECTION})
+    (second,), end = store.page(1, before, {COLLECTION})
+    assert (first.request_id, second.request_id, end) == ("4", "0", None)
+    assert store.page(1, None, frozenset()) == ([], None)
+
+
 def test_states_and_unfinished_jobs(store, job):
     finished = store.complete(store.open(COLLECTION, "nothing").job_id)
     receiving = store.open(COLLECTION, "receiving")
