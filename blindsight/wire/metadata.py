@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from enum import IntEnum
 from typing import Any
 
@@ -152,6 +152,8 @@ def _checked(key: object, value: Any) -> Value:
                 f"metadata {key!r:.80}: {value!r:.60}, want a number from -1.7e308 to 1.7e308"
             )
         return number
+    if isinstance(value, date) and not isinstance(value, datetime):  # as the text of one
+        value = datetime.combine(value, time(), UTC)
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise InvalidArgument(f"metadata {key!r:.80}: a time without a time zone, want one with it")

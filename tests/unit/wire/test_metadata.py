@@ -1,6 +1,6 @@
 """What may be said of items, and what is asked of it."""
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 
 import numpy as np
 import pytest
@@ -42,6 +42,7 @@ def test_whole_numbers_stay_whole_and_times_are_kept_in_utc():
     assert (kept["b"], type(kept["b"])) == (3, int)
     assert (kept["a"], type(kept["a"])) == (float(1 << 60), float)
     assert kept["t"] == datetime(2020, 5, 1, tzinfo=UTC)
+    assert checked({"t": date(2020, 5, 1)}) == from_json({"t": "2020-05-01"})
     assert to_json(kept)["t"] == "2020-05-01T00:00:00Z"
 
 
