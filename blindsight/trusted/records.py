@@ -117,6 +117,8 @@ class ItemMetadata:
         values: what its owner says of it.
         content: keyed hash of its file, if the id is its owner's; else the id is this hash.
         vectors: what is said of its vectors, if it has several, or one with a name or a box.
+        vectors_digest: of the values of vectors that came with its file, to tell others from them; may be
+            empty, as of an earlier version.
     """
 
     id: str
@@ -129,6 +131,7 @@ class ItemMetadata:
     values: Values = field(default_factory=dict)
     content: str = ""
     vectors: tuple[VectorLabel, ...] = ()
+    vectors_digest: str = ""
 
     def to_json(self) -> str:
         """Returns the metadata as a short text: there is one for each item."""
@@ -143,6 +146,7 @@ class ItemMetadata:
             packed(self.values),
             self.content,
             [_packed_label(one) for one in self.vectors],
+            self.vectors_digest,
         ]
         while len(values) > 1 and not values[-1]:
             values.pop()

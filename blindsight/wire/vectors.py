@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from blindsight.errors import InvalidVector
@@ -114,6 +115,16 @@ def check_vectors(vectors: tuple[PhotoVector, ...]) -> None:
         raise InvalidVector(f"vectors of {size} bytes with a photo, want at most {MOST_BYTES}")
     for one in vectors:
         one.check()
+
+
+def digest(vectors: tuple[PhotoVector, ...]) -> str:
+    """Returns 16 hex digits by which the values of a photo's vectors are told from others; "" of none."""
+    if not vectors:
+        return ""
+    made = sha256()
+    for one in vectors:
+        made.update(one.values.tobytes())
+    return made.hexdigest()[:16]
 
 
 def size_bytes(vectors: tuple[PhotoVector, ...]) -> int:

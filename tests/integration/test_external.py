@@ -70,6 +70,25 @@ def test_a_photo_may_have_an_id_and_a_vector_of_its_own_and_take_anothers_place(
     faces.delete("mine")
 
 
+def test_a_photo_that_comes_again_with_another_vector_keeps_the_first_and_says_so(faces: Collection) -> None:
+    one, other = np.eye(2, DIMENSION, 7, dtype=np.float32)
+    given = small_photo(42)
+    try:
+        for vector, said in ((one, ""), (one, ""), (other, "what is said of it now was not kept")):
+            (item,) = faces.ingest([Photo(given, id="again", vector=vector)]).items
+            assert said in item.remark
+            assert bool(said) == bool(item.remark)
+        (item,) = faces.ingest([Photo(given, id="again", vector=other)], upsert=True).items
+        assert (item.outcome, item.remark) == ("stored", "")
+        (item,) = faces.ingest([Photo(given, id="again", vector=other)]).items
+        assert (item.outcome, item.remark) == ("duplicate", "")
+        faces.update("again", set={"a": 1})
+        (item,) = faces.ingest([Photo(given, id="again", vector=one)]).items
+        assert "was not kept" in item.remark
+    finally:
+        faces.delete("again")
+
+
 @pytest.mark.parametrize(
     ("vectors", "why"),
     [

@@ -35,7 +35,7 @@ from blindsight.trusted.vault.collection import ItemKey, OpenCollection
 from blindsight.trusted.vault.items import FoundItem, Items
 from blindsight.trusted.vault.writer import Writer
 from blindsight.wire.metadata import Values, joined
-from blindsight.wire.vectors import VectorLabel, labels_of
+from blindsight.wire.vectors import VectorLabel, digest, labels_of
 
 # Size at which originals and pixels fill a batch, which is held in memory and sent as a whole.
 BATCH_BYTES = 32 << 20
@@ -71,7 +71,8 @@ class IdentifiedPhoto:
         """What is known of the photo without its file."""
         photo = self.photo
         labels = labels_of(photo.vectors)
-        return Claim(self.item_id, self.handle, self.content, len(photo.data), photo.values, labels)
+        size, digested = len(photo.data), digest(photo.vectors)
+        return Claim(self.item_id, self.handle, self.content, size, photo.values, labels, digested)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ class Claim:
 
     Attributes:
         values, labels: what its owner says of the photo, and of its vectors.
+        vectors_digest: see `ItemMetadata`.
     """
 
     item_id: str
@@ -88,6 +90,7 @@ class Claim:
     size_bytes: int
     values: Values
     labels: tuple[VectorLabel, ...]
+    vectors_digest: str
 
     def require_same(self, known: ItemMetadata) -> None:
         """Refuses an id that is another photo's, which would else be taken for this one.
@@ -115,6 +118,8 @@ class Claim:
         version = collection.slots.versions([self.handle]).get(self.handle, b"")
         same = all(known.values.get(key) == value for key, value in {**of_all, **self.values}.items())
         same &= self.labels in ((), known.vectors)
+        if known.vectors_digest:
+            same &= self.vectors_digest in ("", known.vectors_digest)
         remarks = (
             QUARANTINED if version != unmarked(version) else "",
             UNFOUND if collection.slots.is_undescribed(self.handle) else "",
@@ -246,6 +251,7 @@ class Pipeline:
             joined({**(await self._crypto.exif(photo.data) if photo.exif else {}), **values}, photo.values),
             identified.content if photo.id else "",
             labels_of(photo.vectors),
+            digest(photo.vectors),
         )
         keypoints = embedded.keypoints
         item = NewItem(

@@ -64,6 +64,10 @@ class Entry:
         return self.handle if self.metadata.added_microseconds or not is_short(encoded) else block_of(encoded)
 
 
+# A record ends with a list of lists then, or with that and 16 hex digits: quotes within a text are escaped.
+_LABELLED = f"(record LIKE '%]]' OR record LIKE '%]],\"{'_' * 16}\"]')"
+
+
 class CatalogStore:
     """A store of entries.  Blocking; safe to use from several threads of one process.
 
@@ -206,10 +210,7 @@ class CatalogStore:
 
     def with_vectors(self, collection_id: bytes) -> Iterator[Entry]:
         """Yields the entries of items of whose vectors something is said."""
-        # The last field of a record is then a list of lists; else it is a text, a number or an object.
-        for rows in self._all(
-            collection_id, "handle, version, record", "collection = ? AND record LIKE '%]]'"
-        ):
+        for rows in self._all(collection_id, "handle, version, record", f"collection = ? AND {_LABELLED}"):
             for handle, version, record in rows:
                 yield Entry(handle, version, ItemMetadata.from_json(record))
 
