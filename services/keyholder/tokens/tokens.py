@@ -45,11 +45,12 @@ class Tokens:
         self._ensure_owner(folder / OWNER_TOKEN_FILE)
 
     def _ensure_owner(self, file: Path) -> None:
-        """Makes the owner's token, unless its file holds one that is right."""
+        """Makes the owner's token, unless its file holds one."""
         try:
-            shown = file.read_text(encoding="ascii").strip()
-            self.bearer(shown)
+            held = self.bearer(file.read_text(encoding="ascii").strip()).role
         except (OSError, UnicodeDecodeError, Unauthenticated):
+            held = None
+        if held is not TokenRole.OWNER:
             grant, token = self._new(TokenRole.OWNER, None, OWNER_TOKEN_FILE, None)
             before = [key for key, one in self._grants.items() if one.label == OWNER_TOKEN_FILE]
             write_secret(file, token.reveal_secret().decode())

@@ -118,7 +118,7 @@ def test_the_owners_token_is_in_a_file_for_them_alone_and_stays(tmp_path: Path, 
     assert owners(tmp_path) == before
 
 
-@pytest.mark.parametrize("lost", ["deleted", "damaged", "revoked"])
+@pytest.mark.parametrize("lost", ["deleted", "damaged", "revoked", "another's"])
 def test_an_owners_token_that_is_lost_is_replaced_and_holds_no_more(
     tmp_path: Path, clock: Clock, lost: str
 ) -> None:
@@ -126,6 +126,8 @@ def test_an_owners_token_that_is_lost_is_replaced_and_holds_no_more(
         before = owners(tmp_path)
         if lost == "revoked":
             tokens.revoke(tokens.bearer(before).token_id)
+        elif lost == "another's":
+            (tmp_path / OWNER_TOKEN_FILE).write_text(shown(tokens, TokenRole.SEARCHER))
     if lost == "deleted":
         (tmp_path / OWNER_TOKEN_FILE).unlink()
     elif lost == "damaged":
