@@ -127,7 +127,7 @@ def test_an_owners_token_that_is_lost_is_replaced_and_holds_no_more(
         if lost == "revoked":
             tokens.revoke(tokens.bearer(before).token_id)
         elif lost == "another's":
-            (tmp_path / OWNER_TOKEN_FILE).write_text(shown(tokens, TokenRole.SEARCHER))
+            (tmp_path / OWNER_TOKEN_FILE).write_text(shown(tokens, TokenRole.SEARCHER, None, "", None))
     if lost == "deleted":
         (tmp_path / OWNER_TOKEN_FILE).unlink()
     elif lost == "damaged":
