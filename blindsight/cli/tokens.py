@@ -71,7 +71,9 @@ def create(
     that its bearer alone can read, and give them its name as --token-file or BLINDSIGHT_TOKEN_FILE.
     """
     until = _moment(expires) if expires else None
-    names = [name.strip() for name in collections.split(",")] if collections else []
+    names = [name.strip() for name in collections.split(",") if name.strip()]
+    if collections and not names:
+        raise InvalidArgument(f"--collections {collections!r}, want names with commas between them")
     with options.vault(address) as vault:
         made = vault.create_token(role, collections=names, label=label, expires=until, reveal=reveal)
     if as_json:
@@ -146,4 +148,5 @@ def _until(token: Token) -> str:
 def _described(token: Token) -> str:
     collections = ", ".join(token.collections) or "all collections"
     sees = f" who sees {token.reveal.name.lower()}" if token.role is TokenRole.SEARCHER else ""
-    return f"{_role(token)} of {collections}{sees}, {_until(token)}"
+    ends = f"until {_until(token)}" if token.expires is not None else _until(token)
+    return f"{_role(token)} of {collections}{sees}, {ends}"
