@@ -1,0 +1,58 @@
+"""What is left of hits for who may see less than their scores, whatever the metric."""
+
+import pytest
+
+from blindsight.errors import PermissionDenied
+from blindsight.parameters import Scheme
+from blindsight.trusted.similarity.linear import Metric
+from blindsight.wire.search import Hit, SearchHeader
+from blindsight.wire.tokens import Reveal, TokenRole
+from services.keyholder.tokens.reveal import shown
+from services.keyholder.tokens.store import Grant
+
+# The score of the squared cosines of channels is their distance from all ones.
+DISTANCES = (Metric.EUCLIDEAN, Metric.SQUARED_COSINE)
+SCORES = (0.579, 0.57, 0.5699, -0.001)
+
+
+def searcher(reveal):
+    return Grant("0" * 12, b"", TokenRole.SEARCHER, None, "", 0, None, reveal)
+
+
+def seen(reveal, metric, threshold=None):
+    """The scores that are left of hits; hits of an exact search that passed, as the threshold is."""
+    lower = metric in DISTANCES
+    passing = [
+        one for one in SCORES if threshold is None or (one <= threshold if lower else one >= threshold)
+    ]
+    hits = [Hit(str(one), one, "", channels=(one,)) for one in passing]
+    header = SearchHeader("album", threshold=threshold)
+    return [hit.score for hit in shown(searcher(reveal), header, Scheme.BFV, metric)(hits)]
+
+
+@pytest.mark.parametrize("metric", Metric)
+def test_a_rounded_score_is_one_for_the_worse(metric):
+    better = [0.58, 0.57, 0.57, 0.0] if metric in DISTANCES else [0.57, 0.57, 0.56, -0.01]
+    assert seen(Reveal.ROUNDED, metric) == better
+
+
+@pytest.mark.parametrize("metric", Metric)
+def test_a_threshold_tells_no_more_than_the_rounded_scores(metric):
+    for threshold in (0.56, 0.57, 0.58):
+        told = seen(Reveal.ROUNDED, metric, threshold)
+        everything = seen(Reveal.ROUNDED, metric)
+        if metric in DISTANCES:
+            assert told == [one for one in everything if one <= threshold]
+        else:
+            assert told == [one for one in everything if one >= threshold]
+
+
+@pytest.mark.parametrize("metric", Metric)
+def test_ranks_have_no_scores_and_scores_are_as_they_are(metric):
+    assert seen(Reveal.RANKS, metric) == [None] * len(SCORES)
+    assert seen(Reveal.SCORES, metric) == list(SCORES)
+    with pytest.raises(PermissionDenied, match="may not set a threshold"):
+        seen(Reveal.RANKS, metric, 0.5)
+    for reveal in (Reveal.ROUNDED, Reveal.SCORES):
+        with pytest.raises(PermissionDenied, match="only those of bfv"):
+            shown(searcher(reveal), SearchHeader("album"), Scheme.CKKS, metric)
