@@ -20,6 +20,8 @@ from blindsight.trusted.secrets import Secret
 from blindsight.wire.tokens import Reveal, TokenRole
 from services.keyholder.tokens.store import FILE_NAME, Grant, TokenStore
 
+# Its group may read it, as Kubernetes has it on volumes.
+_FOR_OTHERS = 0o007
 MOST_TOKENS = 10_000
 MOST_LABEL_CHARACTERS = 128
 _FORM = re.compile(r"bs1_([0-9a-f]{12})_([0-9a-f]{64})")
@@ -45,12 +47,13 @@ class Tokens:
         self._ensure_owner(folder / OWNER_TOKEN_FILE)
 
     def _ensure_owner(self, file: Path) -> None:
-        """Makes the owner's token, unless its file holds one."""
+        """Makes the owner's token, unless its file holds one that not everybody on the machine may read."""
         try:
             held = self.bearer(file.read_text(encoding="ascii").strip()).role
+            kept = held is TokenRole.OWNER and not file.stat().st_mode & _FOR_OTHERS
         except (OSError, UnicodeDecodeError, Unauthenticated):
-            held = None
-        if held is not TokenRole.OWNER:
+            kept = False
+        if not kept:
             grant, token = self._new(TokenRole.OWNER, None, OWNER_TOKEN_FILE, None)
             before = [key for key, one in self._grants.items() if one.label == OWNER_TOKEN_FILE]
             write_secret(file, token.reveal_secret().decode())

@@ -118,7 +118,7 @@ def test_the_owners_token_is_in_a_file_for_them_alone_and_stays(tmp_path: Path, 
     assert owners(tmp_path) == before
 
 
-@pytest.mark.parametrize("lost", ["deleted", "damaged", "revoked", "another's"])
+@pytest.mark.parametrize("lost", ["deleted", "damaged", "revoked", "another's", "seen"])
 def test_an_owners_token_that_is_lost_is_replaced_and_holds_no_more(
     tmp_path: Path, clock: Clock, lost: str
 ) -> None:
@@ -132,6 +132,8 @@ def test_an_owners_token_that_is_lost_is_replaced_and_holds_no_more(
         (tmp_path / OWNER_TOKEN_FILE).unlink()
     elif lost == "damaged":
         (tmp_path / OWNER_TOKEN_FILE).write_bytes(b"\xff\x00")
+    elif lost == "seen":
+        (tmp_path / OWNER_TOKEN_FILE).chmod(0o604)
     with closing(opened(tmp_path, clock)) as tokens:
         assert owners(tmp_path) != before
         assert tokens.bearer(owners(tmp_path)).role is TokenRole.OWNER
