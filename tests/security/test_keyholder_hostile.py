@@ -116,7 +116,6 @@ INGESTS: dict[str, tuple[list[pb.IngestRequest], tuple[grpc.StatusCode, str]]] =
     "more than a photo without a digest": ([header(), file(sha256=None), chunk(GOOD + b"!")], INVALID),
     "an empty chunk": ([header(), file(), chunk(b"")], INVALID),
     "another photo than announced": ([header(), file(sha256=bytes(32)), chunk()], INVALID),
-    "chunks of a photo that was refused": ([header(), file(size_bytes=1 << 63), chunk()], INVALID),
     "vectors in a photo": ([header(), file(), *vectors(block())[1:]], INVALID),
     "vectors for photos": ([header(PHOTOS), *vectors(block())[1:]], INVALID),
     "photos for vectors": ([header(VECTORS), file(), chunk()], INVALID),
