@@ -276,7 +276,8 @@ def test_no_canary_and_no_secret_stands_in_a_log(run: Run, name: str) -> None:
 def test_no_canary_and_no_secret_stands_in_a_file_of_the_owners_own_service(run: Run) -> None:
     files = contents(run.folder / "keyholder")
     assert {Path(path).name for path in files} == {
-        *("keys.bsky", "lock", "holder", "answer_keys.db", "heads.db", "alarms.db", "catalog.db")
+        *("keys.bsky", "lock", "holder", "answer_keys.db", "heads.db", "alarms.db", "catalog.db"),
+        *("tokens.db", "owner.token"),
     }
     assert run.needles.found_in(files) == {}
 
