@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _ROLES = tuple(role.name.lower() for role in TokenRole)
 _REVEALED = tuple(one.name.lower() for one in Reveal)
+_SEARCHING = (TokenRole.OWNER, TokenRole.EDITOR, TokenRole.SEARCHER)
 _AFTER = re.compile(r"([0-9]{1,6})([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
@@ -94,7 +95,7 @@ def list_(address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
     table = output.table("id", "role", "sees", "collections", "created", "until", "label")
     for one in found:
         collections = ", ".join(one.collections) or "all"
-        created, sees = output.moment(one.created), one.reveal.name.lower()
+        created, sees = output.moment(one.created), one.reveal.name.lower() if one.role in _SEARCHING else ""
         table.add_row(one.id, _role(one), sees, collections, created, _until(one), one.label)
     output.show(table)
 
