@@ -98,3 +98,45 @@ def test_a_hit_is_of_one_version_of_its_item(
     assert failed == []
     assert min(writes[0], searches[0]) > 5
     vault.delete_collection(made.name)
+
+
+@pytest.mark.parametrize("embedder", ["none", "sift"])
+def test_as_many_are_found_as_wanted_while_the_best_are_deleted(
+    vault: Vault, services: Services, request: pytest.FixtureRequest, embedder: str
+) -> None:
+    shape = {} if embedder == "sift" else {"dimension": 8}
+    made = vault.create_collection(request.node.name[:90], embedder=embedder, **shape)
+
+    def put(ids: list[str], scene: int) -> None:
+        if embedder == "sift":
+            made.ingest([Photo(SCENES[scene], one) for one in ids])
+        else:
+            made.ingest_vectors(EYE[[scene] * len(ids)], ids)
+
+    put(["stays", "stays, too"], 1)
+    put(["stays as a model"], 0)
+    stop, rounds = time.monotonic() + SECONDS, 0
+
+    def write() -> None:
+        nonlocal rounds
+        while time.monotonic() < stop:
+            rounds += 1
+            ids = [f"goes {rounds} {one}" for one in range(3)]
+            put(ids, 0)
+            for one in ids:
+                made.delete([one])
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    with blindsight.connect(services.address()) as own:
+        collection, found = own.collection(made.name), list[int]()
+        while time.monotonic() < stop:
+            if embedder == "sift":
+                found.append(len(collection.search(SCENES[0], k=3).results[0]))
+            else:
+                found.append(len(collection.search_vectors(EYE[0], k=3).results[0]))
+            found.append(1 + len(collection.search_like("stays as a model", k=2).results[0]))
+    thread.join()
+    assert set(found) == {3}
+    assert min(len(found), rounds) > 5
+    vault.delete_collection(made.name)

@@ -47,6 +47,14 @@ class Leaders:
     parts: Floats
     names: Names
 
+    def __len__(self) -> int:
+        """Returns the number of items."""
+        return len(self.names)
+
+    def first(self, count: int) -> Leaders:
+        """Returns the best of them."""
+        return Leaders(self.scores[:count], self.parts[:count], self.names[:count])
+
 
 class Ranking:
     """The k best items for one query, of segments that may come in any order and from several threads.

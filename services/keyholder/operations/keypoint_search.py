@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -168,14 +168,14 @@ class Recognition:
         """
         for _ in range(CHANGED_ATTEMPTS):
             before = self._collection.slots
-            best, damaged, keypoints, stored = await self._attempt(vector, query, packed)
-            steady = self._unchanged(best, before)
+            compared, damaged, keypoints, stored = await self._attempt(vector, query, packed)
+            there = self._collection.slots.versions([handle for handle, _ in compared])
+            best = [one for one in compared if one[0] in there][self._best_hits]
+            steady = _unchanged(best, before, there)
             if steady == best:
                 break
-        changed = [one for one in best if one not in steady]
-        there = self._collection.slots.versions([handle for handle, _ in changed]) if changed else {}
-        replaced = [replace(hit, keypoints=None, damage=_CHANGED) for one, hit in changed if one in there]
-        yield [hit for _, hit in steady] + replaced + damaged
+        changed = [replace(one[1], keypoints=None, damage=_CHANGED) for one in best if one not in steady]
+        yield [hit for _, hit in steady] + changed + damaged
         if self._draw:
             async for drawing in self._drawings(query, keypoints, steady, stored):
                 yield drawing
@@ -183,7 +183,7 @@ class Recognition:
     async def _attempt(
         self, vector: Floats, query: bytes, packed: bytes | None
     ) -> tuple[list[Ranked], list[Hit], bytes, dict[bytes, bytes]]:
-        """Returns the matches, those that were not compared, and the keypoints of query and candidates."""
+        """Returns what was compared, best first, what was not, and the keypoints of query and candidates."""
         scheme = self._collection.parameters.scheme.name.lower()
         (ranked,) = [found async for found in self._candidates.ranked(vector)]
         compared = time.perf_counter()
@@ -197,7 +197,7 @@ class Recognition:
         with metrics.IMAGING_SECONDS.labels("recognise", scheme).time():
             stored, damaged = await self._items.apart(self._collection, among, read, MOST_DAMAGED)
             keypoints = _of_item(query, stored, damaged) if packed is None else packed
-            best = await self._best(keypoints, candidates, stored)
+            found = await self._compared(keypoints, candidates, stored)
         self.timings.match += time.perf_counter() - compared
         # Nobody knows whether they are matches, so all of them are told.
         unknown = [
@@ -205,18 +205,7 @@ class Recognition:
             for handle, hit in candidates
             if handle in damaged
         ]
-        return best, unknown, keypoints, stored
-
-    def _unchanged(self, hits: list[Ranked], before: SlotMap) -> list[Ranked]:
-        """Returns those matches whose items are as before.
-
-        Of others score, keypoints and metadata may be of two versions.
-        """
-        now, handles = self._collection.slots, [handle for handle, _ in hits]
-        if now is before or not hits:
-            return hits
-        was, there = before.versions(handles), now.versions(handles)
-        return [one for one in hits if one[0] in there and was.get(one[0]) == there[one[0]]]
+        return found, unknown, keypoints, stored
 
     async def _keypoints(self, candidates: Collection[bytes], asked: Sequence[bytes]) -> dict[bytes, bytes]:
         """Returns packed keypoints by handle, for the candidates among those asked for that still exist."""
@@ -231,7 +220,7 @@ class Recognition:
             lambda: {key.handle: collection.open_keypoints(key, data) for key, data in there}
         )
 
-    async def _best(
+    async def _compared(
         self, query: bytes, candidates: Sequence[Ranked], stored: dict[bytes, bytes]
     ) -> list[Ranked]:
         there = [(handle, hit) for handle, hit in candidates if handle in stored]
@@ -240,7 +229,7 @@ class Recognition:
             (handle, replace(hit, keypoints=KeypointAgreement(made.inliers, made.matches, made.verified)))
             for (handle, hit), made in zip(there, agreements, strict=True)
         ]
-        return sorted(found, key=_worst_last)[self._best_hits]
+        return sorted(found, key=_worst_last)
 
     async def _drawings(
         self, data: bytes, packed: bytes, best: Sequence[Ranked], stored: dict[bytes, bytes]
@@ -261,6 +250,15 @@ class Recognition:
         if handle not in keys:
             raise DataLoss("storage sent the original of a photo that is not there")
         return await asyncio.to_thread(collection.open_original, keys[handle], sealed)
+
+
+def _unchanged(hits: list[Ranked], before: SlotMap, now: Mapping[bytes, bytes]) -> list[Ranked]:
+    """Returns those matches whose items are as before.
+
+    Of others score, keypoints and metadata may be of two versions.
+    """
+    was = before.versions([handle for handle, _ in hits])
+    return [one for one in hits if was.get(one[0]) == now[one[0]]]
 
 
 def _of_item(handle: bytes, stored: dict[bytes, bytes], damaged: dict[bytes, str]) -> bytes:

@@ -55,8 +55,10 @@ GROUPS_AT_ONCE = 2
 CROWDED_QUERIES, HURRIED_QUERIES = 4, 1
 # Of scores of unit scale; those of short vectors have as many digits.
 SCORE_DECIMALS = 6
-# Attempts at a search beside which items are given other metadata, again and again.
+# Attempts at a search beside which items go, or are given other metadata, again and again.
 CHANGED_ATTEMPTS = 3
+# Items that are ranked beyond those asked for, and take the places of such items.
+SPARES = 16
 # Matches whose records are damaged are told one by one, but no more of them.
 MOST_DAMAGED = 100
 
@@ -275,17 +277,15 @@ class Search:
             raise InvalidVector(f"query row {row} {error.message.removeprefix('row 0 ')}") from None
 
     async def _group(self, queries: list[_Query], part: Part) -> list[list[Ranked]]:
-        for attempt in range(CHANGED_ATTEMPTS):
-            hits, fitting = await self._attempt(queries, part)
-            if fitting == hits or attempt == CHANGED_ATTEMPTS - 1:
+        for _ in range(CHANGED_ATTEMPTS):
+            hits, complete = await self._attempt(queries, part)
+            if complete:
                 break
-            await self._select()  # items were given other metadata between the filter and the scores
-        return fitting
+            await self._select()  # too many went, or were given other metadata, since they were chosen
+        return hits
 
-    async def _attempt(
-        self, queries: list[_Query], part: Part
-    ) -> tuple[list[list[Ranked]], list[list[Ranked]]]:
-        """Returns the matches of each query, and those of them that still pass what they were chosen by."""
+    async def _attempt(self, queries: list[_Query], part: Part) -> tuple[list[list[Ranked]], bool]:
+        """Returns the matches of each query, and whether they are as many as should be."""
         rankings: list[Ranking] = []
         timings = Timings()
         scored = SlotMap()
@@ -293,8 +293,7 @@ class Search:
         def begin(slots: SlotMap) -> Take:
             nonlocal scored
             scored = slots
-            # One more where an item is left out, which is the best most of the time.
-            rankings[:] = [Ranking(one.form.reading, self._k + bool(one.without)) for one in queries]
+            rankings[:] = [Ranking(one.form.reading, self._wanted(one) + SPARES) for one in queries]
             self.quarantined = slots.quarantined_items()
             return partial(_take, slots, rankings, self._passing_slots)
 
@@ -302,23 +301,21 @@ class Search:
         with self._scorer.alarms.watching(self._collection.config.name):
             await self._scorer.run(self._collection, weights, begin, timings, part, self._report_ready)
             started = time.perf_counter()
-            hits = await self._hits(rankings, queries, scored)
+            hits, complete = await self._hits(rankings, queries, scored)
         timings.rank += time.perf_counter() - started
         self.timings.add(timings)
-        return hits, self._fitting(hits)
+        return hits, complete
 
-    def _fitting(self, hits: list[list[Ranked]]) -> list[list[Ranked]]:
+    def _wanted(self, query: _Query) -> int:
+        """Returns how many of the best items of a ranking are looked up."""
+        return self._k + bool(query.without)  # which is the best most of the time
+
+    def _fitting(self, ranked: list[Ranked]) -> list[Ranked]:
         """Returns the matches that pass the filter, and are of the name, that they were chosen by."""
         if self._where is None and not self._vector_name:
-            return hits
-        return [
-            [
-                ranked
-                for ranked, passes in zip(one, self._passes([hit for _, hit in one]), strict=True)
-                if passes
-            ]
-            for one in hits
-        ]
+            return ranked
+        passing = self._passes([hit for _, hit in ranked])
+        return [one for one, passes in zip(ranked, passing, strict=True) if passes]
 
     def _passes(self, hits: Sequence[Hit]) -> list[bool]:
         passing = [True] * len(hits)
@@ -344,20 +341,34 @@ class Search:
 
     async def _hits(
         self, rankings: Sequence[Ranking], queries: Sequence[_Query], scored: SlotMap
-    ) -> list[list[Ranked]]:
-        best = [ranking.best() for ranking in rankings]
-        found = [
-            self._passing(leaders, higher_is_better=ranking.higher_is_better)
-            for ranking, leaders in zip(rankings, best, strict=True)
+    ) -> tuple[list[list[Ranked]], bool]:
+        """Returns the matches of each query, and whether they are as many as were ranked."""
+        ranked = [self._passing(ranking) for ranking in rankings]
+        wanted = [self._wanted(query) for query in queries]
+        first = [leaders.first(count) for leaders, count in zip(ranked, wanted, strict=True)]
+        complete = False
+        for leaders in (first, ranked):
+            if not complete:
+                hits = await self._told(leaders, rankings, scored)
+                complete = all(len(told) >= len(best) for told, best in zip(hits, first, strict=True))
+        kept = [
+            [one for one in told if one[0] != query.without][self._offset : self._k]
+            for told, query in zip(hits, queries, strict=True)
         ]
+        return kept, complete
+
+    async def _told(
+        self, found: Sequence[Leaders], rankings: Sequence[Ranking], scored: SlotMap
+    ) -> list[list[Ranked]]:
+        """Looks up items that were ranked; those that went or changed since are left out."""
         items = scored.items_of(_names(found))
         owners = {item for item, _ in items.values()}
         opened = await self._catalog.find_at(self._collection, owners, scored)
         for message in [item for item in opened.values() if isinstance(item, str)][:1]:
             self._scorer.alarms.note(self._collection.config.name, message)
         return [
-            _ranked(leaders, items, opened, query.without, decimals(ranking.scale))[self._offset : self._k]
-            for query, ranking, leaders in zip(queries, rankings, found, strict=True)
+            self._fitting(_ranked(leaders, items, opened, decimals(ranking.scale)))
+            for leaders, ranking in zip(found, rankings, strict=True)
         ]
 
     def _passing_slots(self, key: SegmentId, segment: Segment) -> npt.NDArray[np.bool_] | None:
@@ -371,14 +382,14 @@ class Search:
             passing = named if passing is None else passing & named
         return passing
 
-    def _passing(self, best: Leaders, *, higher_is_better: bool) -> Leaders:
-        """Returns those of the k best items that pass the threshold."""
+    def _passing(self, ranking: Ranking) -> Leaders:
+        """Returns those of the best items that pass the threshold."""
+        best = ranking.best()
         if self._threshold is None:
             return best
-        scores = best.scores
-        least, most = self._threshold - self._slack, self._threshold + self._slack
-        passing = scores >= least if higher_is_better else scores <= most
-        return Leaders(scores[passing], best.parts[passing], best.names[passing])
+        if ranking.higher_is_better:
+            return best.first(int((best.scores >= self._threshold - self._slack).sum()))
+        return best.first(int((best.scores <= self._threshold + self._slack).sum()))
 
 
 def _names(found: Sequence[Leaders]) -> list[bytes]:
@@ -459,7 +470,6 @@ def _ranked(
     leaders: Leaders,
     items: Mapping[bytes, tuple[bytes, int]],
     opened: Mapping[bytes, ItemMetadata | str],
-    without: bytes,
     places: int,
 ) -> list[Ranked]:
     """Returns the best items of a ranking; those that were deleted since they were scored are left out.
@@ -467,13 +477,12 @@ def _ranked(
     Args:
         items: of each row, with the number of its vector.
         opened: the metadata of items, or why there are none.
-        without: the item that is left out; empty: none.
         places: decimals of scores.
     """
     made: list[Ranked] = []
     for score, parts, name in zip(leaders.scores, leaders.parts, leaders.names, strict=True):
         item, index = items.get(name.tobytes(), (b"", 0))
-        if item in opened and item != without:
+        if item in opened:
             made.append((item, _hit(opened[item], index, score, parts, places)))
     return made
 
