@@ -16,6 +16,8 @@ from blindsight.wire.metadata import All, AnyOf, Comparison, Filter, GeoBox, Has
 Mask = npt.NDArray[np.bool_]
 _LEAST_CAPACITY = 1024
 _NO_ROW = -1
+# To compare with each takes less than to look up what each row has.
+_FEW_TEXTS = 4
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _COMPARE: Mapping[Operator, Callable[[Any, Any], Any]] = {
     Operator.EQUAL: operator.eq,
@@ -70,9 +72,11 @@ class Columns:
         """Returns which rows pass a filter: bool [rows + 1], whose last is an item without metadata."""
         match wanted:
             case Comparison():
-                return self._column(wanted.key, rows).passing(wanted, rows)
+                column = self._column(wanted.key, rows)
+                return column.passing(wanted, rows) if column else _nothing(rows)
             case Has():
-                return np.asarray(self._column(wanted.key, rows).kinds(rows) != Kind.ABSENT)
+                column = self._column(wanted.key, rows)
+                return np.asarray(column.kinds(rows) != Kind.ABSENT) if column else _nothing(rows)
             case GeoBox():
                 return self._within(wanted, rows)
             case Not():
@@ -83,15 +87,20 @@ class Columns:
                 return _reduced(np.logical_or, [self.passing(one, rows) for one in wanted.filters], rows)
 
     def _within(self, box: GeoBox, rows: int) -> Mask:
-        latitude, latitudes = self._column(box.latitude, rows).numbers_of(Kind.NUMBER, rows)
-        longitude, longitudes = self._column(box.longitude, rows).numbers_of(Kind.NUMBER, rows)
+        northing, easting = self._column(box.latitude, rows), self._column(box.longitude, rows)
+        if northing is None or easting is None:
+            return _nothing(rows)
+        latitude, latitudes = northing.numbers_of(Kind.NUMBER, rows)
+        longitude, longitudes = easting.numbers_of(Kind.NUMBER, rows)
         east, west = longitudes <= box.east, longitudes >= box.west
         across = (east & west) if box.west <= box.east else (east | west)
         return latitude & longitude & (latitudes >= box.south) & (latitudes <= box.north) & across
 
-    def _column(self, key: str, rows: int) -> _Column:
-        column = self._columns.get(key) or _Column()
-        column.reserve(rows + 1)
+    def _column(self, key: str, rows: int) -> _Column | None:
+        """Returns the values of a key; None if no row ever had one."""
+        column = self._columns.get(key)
+        if column is not None:
+            column.reserve(rows + 1)
         return column
 
 
@@ -190,14 +199,21 @@ class _Column:
 
     def _passing_texts(self, passes: Callable[[str], bool], rows: int) -> Mask:
         texts = np.fromiter(map(passes, self._texts), np.bool_, len(self._texts))
-        if not texts.any():
-            return np.zeros(rows + 1, np.bool_)
         right, codes = self.numbers_of(Kind.TEXT, rows)
-        passing = texts.take(np.where(right, codes, 0).astype(np.int32)) & right
+        wanted = np.flatnonzero(texts)
+        if len(wanted) <= _FEW_TEXTS:
+            passing = right & _reduced(np.logical_or, [codes == one for one in wanted], rows)
+        else:
+            with np.errstate(invalid="ignore"):  # the numbers of other kinds are none of texts
+                passing = right & texts.take(codes.astype(np.int32), mode="clip")
         listed, codes_listed = self._listed[: self._pairs].T
         hits = listed[texts[codes_listed]]
         passing[hits[(hits != _NO_ROW) & (hits < rows)]] = True
         return passing
+
+
+def _nothing(rows: int) -> Mask:
+    return np.zeros(rows + 1, np.bool_)
 
 
 def _reduced(join: np.ufunc, masks: list[Mask], rows: int) -> Mask:
