@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import ClassVar
 
 from blindsight.errors import DataLoss, InvalidArgument, ResourceExhausted, Unavailable
 
@@ -153,6 +155,41 @@ def transaction(db: sqlite3.Connection, disk: str = _DISK) -> Iterator[sqlite3.C
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
+
+
+class Store:
+    """A small database of one file, of whose every change nothing is lost once it is made.
+
+    Blocking; safe to use from several threads of one process.
+
+    Args:
+        path: of the file; created if it does not exist.
+
+    Attributes:
+        schema: of the database; each kind of store has its own.
+
+    Raises:
+        DataLoss: if the file is damaged.
+        InvalidArgument: if it is another kind of database, or of another version.
+    """
+
+    schema: ClassVar[Schema]
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        pragmas = ("journal_mode = WAL", "synchronous = FULL")
+        self._db = connect(path, lambda db: self.schema.apply(db, path, *pragmas))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Runs the block in a transaction: all of it is on the disk afterwards, or nothing."""
+        with self._lock, transaction(self._db) as db:
+            yield db
+
+    def close(self) -> None:
+        """Closes the database."""
+        with self._lock:
+            self._db.close()
 
 
 @contextmanager

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 
 from blindsight.errors import DataLoss
-from blindsight.runtime.sqlite import Schema, connect, transaction
+from blindsight.runtime.sqlite import Schema, Store
 from blindsight.trusted.keyring.sealing import Sealer
 from blindsight.wire.collections import Alarm
 from blindsight.wire.times import of_unix
@@ -19,23 +18,19 @@ _TIMES = "first", "last"
 SCHEMA = Schema(__package__, "a database of alarms", version=1, application_id=0x4253414C)  # "BSAL"
 
 
-class AlarmStore:
-    """A store of alarms.  Blocking; safe to use from several threads of one process.
+class AlarmStore(Store):
+    """A store of alarms.
 
     Args:
         path: of the file; created if it does not exist.
         sealer: seals what an alarm tells.
-
-    Raises:
-        DataLoss: if the file is damaged.
-        InvalidArgument: if it is another kind of database, or of another version.
     """
 
+    schema = SCHEMA
+
     def __init__(self, path: Path, sealer: Sealer) -> None:
+        super().__init__(path)
         self._sealer = sealer
-        self._lock = threading.Lock()
-        pragmas = ("journal_mode = WAL", "synchronous = FULL")
-        self._db = connect(path, lambda db: SCHEMA.apply(db, path, *pragmas))
 
     def load(self) -> list[Alarm]:
         """Returns all alarms, the oldest first.
@@ -43,33 +38,28 @@ class AlarmStore:
         Raises:
             DataLoss: if one is damaged.
         """
-        with self._lock, transaction(self._db) as db:
+        with self._transaction() as db:
             return [
                 self._alarm(*row) for row in db.execute("SELECT number, alarm FROM alarms ORDER BY number")
             ]
 
     def newest(self) -> int:
         """Returns the highest number that an alarm ever had; 0 if there was none."""
-        with self._lock, transaction(self._db) as db:
+        with self._transaction() as db:
             row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'alarms'").fetchone()
         return int(row[0]) if row is not None else 0
 
     def save(self, alarm: Alarm, instead_of: Collection[int] = ()) -> None:
         """Saves an alarm in place of earlier ones; it is on the disk when this returns."""
         sealed = self._sealer.seal(_packed(alarm), _place(alarm.number))
-        with self._lock, transaction(self._db) as db:
+        with self._transaction() as db:
             db.executemany("DELETE FROM alarms WHERE number = ?", [(one,) for one in instead_of])
             db.execute("INSERT INTO alarms VALUES (?, ?)", (alarm.number, sealed))
 
     def remove(self, numbers: Collection[int]) -> None:
         """Removes alarms."""
-        with self._lock, transaction(self._db) as db:
+        with self._transaction() as db:
             db.executemany("DELETE FROM alarms WHERE number = ?", [(one,) for one in numbers])
-
-    def close(self) -> None:
-        """Closes the database."""
-        with self._lock:
-            self._db.close()
 
     def _alarm(self, number: int, sealed: bytes) -> Alarm:
         try:

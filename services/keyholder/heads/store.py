@@ -8,11 +8,10 @@ belongs to backups.
 from __future__ import annotations
 
 import json
-import threading
 from pathlib import Path
 
 from blindsight.errors import DataLoss
-from blindsight.runtime.sqlite import Schema, connect, transaction
+from blindsight.runtime.sqlite import Schema, Store
 from blindsight.trusted.keyring.sealing import Sealer
 from blindsight.trusted.slots import Point
 from blindsight.trusted.vault.heads import Head, State
@@ -22,23 +21,19 @@ FILE_NAME = "heads.db"
 SCHEMA = Schema(__package__, "a database of log heads", version=1, application_id=0x42534C48)  # "BSLH"
 
 
-class HeadStore:
-    """A store of heads.  Blocking; safe to use from several threads of one process.
+class HeadStore(Store):
+    """A store of heads.
 
     Args:
         path: of the file; created if it does not exist.
         sealer: seals the names of collections, and their aliases.
-
-    Raises:
-        DataLoss: if the file is damaged.
-        InvalidArgument: if it is another kind of database, or of another version.
     """
 
+    schema = SCHEMA
+
     def __init__(self, path: Path, sealer: Sealer) -> None:
+        super().__init__(path)
         self._sealer = sealer
-        self._lock = threading.Lock()
-        pragmas = ("journal_mode = WAL", "synchronous = FULL")
-        self._db = connect(path, lambda db: SCHEMA.apply(db, path, *pragmas))
 
     def load(self) -> dict[bytes, Head]:
         """Returns all heads, by collection id.
@@ -46,20 +41,15 @@ class HeadStore:
         Raises:
             DataLoss: if one is damaged.
         """
-        with self._lock, transaction(self._db) as db:
+        with self._transaction() as db:
             return dict(map(self._head, db.execute("SELECT * FROM heads")))
 
     def save(self, collection_id: bytes, head: Head) -> None:
         """Saves a collection's head; it is on the disk when this returns."""
         name = self._sealer.seal(_called(head).encode(), _place(collection_id))
         row = collection_id, name, head.point.sequence, head.point.chain, head.state
-        with self._lock, transaction(self._db) as db:
+        with self._transaction() as db:
             db.execute("INSERT OR REPLACE INTO heads VALUES (?, ?, ?, ?, ?)", row)
-
-    def close(self) -> None:
-        """Closes the database."""
-        with self._lock:
-            self._db.close()
 
     def _head(self, row: tuple[bytes, bytes, int, bytes, int]) -> tuple[bytes, Head]:
         collection_id, name, sequence, chain, state = row

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from blindsight.errors import DataLoss, NotFound
-from blindsight.runtime.sqlite import Schema, connect, transaction
+from blindsight.runtime.sqlite import Schema, Store
 from blindsight.trusted.keyring.sealing import Sealer
 from blindsight.wire.tokens import Reveal, TokenRole
 
@@ -41,23 +40,19 @@ class Grant:
     reveal: Reveal
 
 
-class TokenStore:
-    """A store of grants.  Blocking; safe to use from several threads of one process.
+class TokenStore(Store):
+    """A store of grants.
 
     Args:
         path: of the file; created if it does not exist.
         sealer: seals what a token is for.
-
-    Raises:
-        DataLoss: if the file is damaged.
-        InvalidArgument: if it is another kind of database, or of another version.
     """
 
+    schema = SCHEMA
+
     def __init__(self, path: Path, sealer: Sealer) -> None:
+        super().__init__(path)
         self._sealer = sealer
-        self._lock = threading.Lock()
-        pragmas = ("journal_mode = WAL", "synchronous = FULL")
-        self._db = connect(path, lambda db: SCHEMA.apply(db, path, *pragmas))
 
     def load(self) -> list[Grant]:
         """Returns all grants, the oldest first.
@@ -66,14 +61,14 @@ class TokenStore:
             DataLoss: if one is damaged.
         """
         rows = "SELECT id, digest, created, expires, sealed FROM tokens ORDER BY created, rowid"
-        with self._lock, transaction(self._db) as db:
+        with self._transaction() as db:
             return [self._grant(*row) for row in db.execute(rows)]
 
     def add(self, grant: Grant, instead_of: Sequence[str] = ()) -> None:
         """Adds a grant in place of others; it is on the disk when this returns."""
         sealed = self._sealer.seal(_packed(grant), _place(grant.token_id, grant.digest, grant.expires))
         row = grant.token_id, grant.digest, grant.created, grant.expires, sealed
-        with self._lock, transaction(self._db) as db:
+        with self._transaction() as db:
             db.executemany("DELETE FROM tokens WHERE id = ?", [(one,) for one in instead_of])
             db.execute("INSERT INTO tokens VALUES (?, ?, ?, ?, ?)", row)
 
@@ -83,14 +78,9 @@ class TokenStore:
         Raises:
             NotFound: if there is none of this id.
         """
-        with self._lock, transaction(self._db) as db:
+        with self._transaction() as db:
             if not db.execute("DELETE FROM tokens WHERE id = ?", (token_id,)).rowcount:
                 raise NotFound(f"no token {token_id!r}; see `blindsight tokens list`")
-
-    def close(self) -> None:
-        """Closes the database."""
-        with self._lock:
-            self._db.close()
 
     def _grant(self, token_id: str, digest: bytes, created: int, expires: int | None, sealed: bytes) -> Grant:
         try:
