@@ -181,10 +181,12 @@ class CreatedToken(TokenDocument):
     """A token that was made.
 
     Attributes:
-        token: the secret that its bearer shows; nobody can tell it again.
+        token: the secret that its bearer shows, without --output; nobody can tell it again.
+        path: of the file that it was written to, with --output.
     """
 
-    token: str
+    token: NotRequired[str]
+    path: NotRequired[str]
 
 
 class Tokens(TypedDict):

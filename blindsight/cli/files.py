@@ -8,6 +8,8 @@ import re
 import stat
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -65,6 +67,30 @@ def write_new(path: Path, data: bytes) -> None:
         raise Failure(f"{path} is there already, want -o FILE", Reason.FILE_ERROR) from None
     except OSError as error:
         raise Failure(f"cannot write {path}: {error.strerror}", Reason.FILE_ERROR) from None
+
+
+@contextmanager
+def new_private(path: Path) -> Iterator[BinaryIO]:
+    """Makes a file that is not there yet, for its owner alone to read; it is removed if the block fails.
+
+    Raises:
+        Failure: if there is something of this name, or the file cannot be written.
+    """
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise Failure(f"{path} is there already, want the name of a new file", Reason.FILE_ERROR) from None
+    except OSError as error:
+        raise Failure(f"cannot write {path}: {error.strerror}", Reason.FILE_ERROR) from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise Failure(f"cannot write {path}: {error.strerror or error}", Reason.FILE_ERROR) from None
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _write_all(file: BinaryIO, data: bytes, path: Path) -> None:

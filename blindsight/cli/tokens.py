@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
-from blindsight.cli import options, output
+from blindsight.cli import files, options, output
 from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json
 from blindsight.errors import InvalidArgument
 from blindsight.wire.tokens import Reveal, TokenRole
 
 if TYPE_CHECKING:
+    from blindsight.client import Vault
+    from blindsight.client.tokens import NewToken
     from blindsight.wire.tokens import Token
 
 _ROLES = tuple(role.name.lower() for role in TokenRole)
@@ -59,6 +63,16 @@ def create(
             show_default="ranks",
         ),
     ] = None,
+    output_file: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Write the token there, for you alone to read; a file that is there is not replaced.",
+            show_default="standard output",
+        ),
+    ] = None,
     label: Annotated[
         str, typer.Option("--label", metavar="TEXT", help="To tell it from others.", show_default="none")
     ] = "",
@@ -68,19 +82,23 @@ def create(
     """Make a token, and print it: it is told this once.
 
     Roles: owner (everything), editor (store, change, delete, search), uploader (store what is not there yet),
-    searcher (search, compare, fetch what was found), auditor (see that all is there). Write it into a file
-    that its bearer alone can read, and give them its name as --token-file or BLINDSIGHT_TOKEN_FILE.
+    searcher (search, compare, fetch what was found), auditor (see that all is there). Its bearer names the
+    file that it is in as --token-file or BLINDSIGHT_TOKEN_FILE.
     """
     until = _moment(expires) if expires else None
     names = [name.strip() for name in collections.split(",") if name.strip()]
     if collections and not names:
         raise InvalidArgument(f"--collections {collections!r}, want names with commas between them")
-    with options.vault(address) as vault:
+    file = files.new_private(output_file) if output_file is not None else nullcontext()
+    with file as kept, options.vault(address) as vault:
         made = vault.create_token(role, collections=names, label=label, expires=until, reveal=reveal)
+        if kept is not None:
+            _keep(vault, made, kept)
     if as_json:
-        output.document({"token": made.token, **_document(made.about)})
+        shown = {"token": made.token} if output_file is None else {"path": str(output_file)}
+        output.document({**shown, **_document(made.about)})
     else:
-        output.answer(made.token)
+        output.answer(made.token if output_file is None else f"Wrote {output_file}.")
         output.note(f"token {made.about.id}: {_described(made.about)}; nobody can tell it again")
 
 
@@ -117,6 +135,16 @@ def revoke(
         output.answer(f"Revoked {token_id}.")
 
 
+def _keep(vault: Vault, made: NewToken, file: BinaryIO) -> None:
+    """Writes a new token to a file; one that cannot be written is revoked, since nobody has it."""
+    try:
+        file.write(f"{made.token}\n".encode())
+        file.flush()
+    except BaseException:
+        vault.revoke_token(made.about.id)
+        raise
+
+
 def _moment(text: str) -> datetime:
     """Returns when a token ends: so long after now, or at a time, in UTC if it has no zone."""
     found = _AFTER.fullmatch(text)
@@ -124,7 +152,11 @@ def _moment(text: str) -> datetime:
         if found is not None:
             return datetime.now(UTC) + timedelta(**{_UNITS[found[2]]: int(found[1])})
         given = datetime.fromisoformat(text)
-    except (ValueError, OverflowError):
+    except OverflowError:
+        raise InvalidArgument(
+            f"--expires {text!r}, want a time before the year 10000, or none: never"
+        ) from None
+    except ValueError:
         raise InvalidArgument(
             f"--expires {text!r}, want 90m, 12h or 30d, or a time as 2027-01-31T00:00:00Z"
         ) from None

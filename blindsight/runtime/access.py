@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import grpc.aio
 
-from blindsight.errors import PermissionDenied
+from blindsight.errors import BlindsightError, PermissionDenied
 from blindsight.runtime.policy import callers
 from blindsight.runtime.roles import Role, role_of
 from blindsight.runtime.tls import Identity, serial_of
@@ -15,11 +15,37 @@ from blindsight.runtime.tls import Identity, serial_of
 _TLS = "TLSv1.3"
 
 
+End = Callable[[BlindsightError], None]
+"""Ends a running call, which fails with this error."""
+
+
+class Companion(Protocol):
+    """Goes with a call that may be made, to its end."""
+
+    def received(self, message: Any) -> None:
+        """Takes note of a message of the caller; raises if it is one too many."""
+
+    async def sending(self, message: Any) -> None:
+        """Does what must be done before an answer, or a part of one, goes out."""
+
+    def ended(self, code: str, /) -> None:
+        """Takes note of the end of the call, by the name of its status; of the first alone."""
+
+    async def settled(self) -> None:
+        """Waits until what was noted of the call outlives this process."""
+
+
 class Doorkeeper(Protocol):
     """Decides of each call whether it may be made."""
 
-    def require(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        """Checks that a call may be made; raises if not."""
+    def require(
+        self, method: str, context: grpc.aio.ServicerContext[Any, Any], end: End, /
+    ) -> Companion | None:
+        """Checks that a call may be made, and returns what goes with it; raises if not.
+
+        Args:
+            end: ends the call, when it may go on no longer.
+        """
 
 
 class Access:
@@ -34,7 +60,9 @@ class Access:
         self._own = own
         self._plaintext = plaintext
 
-    def require(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    def require(
+        self, method: str, context: grpc.aio.ServicerContext[Any, Any], _end: End | None = None, /
+    ) -> Companion | None:
         """Checks that a call may be made.
 
         Raises:
@@ -42,6 +70,7 @@ class Access:
         """
         if self._role(context) not in callers(method):
             raise PermissionDenied("permission denied: this caller may not make this call")
+        return None
 
     def _role(self, context: grpc.aio.ServicerContext[Any, Any]) -> Role | None:
         shown = context.auth_context()

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 
 from blindsight.errors import BlindsightError, Busy, CutOff, Draining, InvalidArgument, Unavailable
 from blindsight.runtime import callers, logs, metrics, request_ids, status
-from blindsight.runtime.access import Doorkeeper
+from blindsight.runtime.access import Companion, Doorkeeper
 from blindsight.runtime.uploads import Upload, Uploads
 
 # When a caller cancels, gRPC first ends the stream of requests, and reports the cancellation at most this
@@ -21,6 +21,7 @@ from blindsight.runtime.uploads import Upload, Uploads
 _WHY_SECONDS = 0.01
 # Calls at once, of all callers together; more are refused.
 MOST_CALLS = 2048
+_STOPPED = "the service stopped before this call was done"
 _QUIET = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 
 
@@ -55,7 +56,7 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
     def cut_off(self) -> None:
         """Cancels the running calls; their callers get `CutOff`: the call may have had an effect or not."""
         for call in self._running:
-            call.cut_off()
+            call.end_with(CutOff(_STOPPED))
 
     def begin(self, call: _Call, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         """Registers a call.
@@ -66,7 +67,7 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
             Busy: if too many are running.
         """
         if self._access is not None:
-            self._access.require(method, context)
+            call.go_with(self._access.require(method, context, call.end_with))
         if self._refusing:
             raise Draining("the service is stopping; call again when it is back")
         if len(self._running) >= MOST_CALLS:
@@ -119,10 +120,12 @@ class _Reader:
 
     Attributes:
         ended: whether a stream of requests was read to its end.
+        companion: is told of each request; None: nobody is.
     """
 
     def __init__(self, deserialize: Callable[[bytes], Any], upload: Upload | None) -> None:
         self.ended = False
+        self.companion: Companion | None = None
         self._upload = upload
         self._deserialize = deserialize
 
@@ -132,9 +135,12 @@ class _Reader:
 
     def _parse(self, data: bytes) -> Any:
         try:
-            return self._deserialize(data)
+            message = self._deserialize(data)
         except DecodeError as error:
             raise InvalidArgument(f"{len(data)} bytes that are not a message of this rpc") from error
+        if self.companion is not None:
+            self.companion.received(message)
+        return message
 
     async def _parse_all(self, parts: AsyncIterator[bytes]) -> AsyncIterator[Any]:
         async for data in self._upload.parts(parts) if self._upload is not None else parts:
@@ -156,7 +162,7 @@ class _Call:
     def __init__(self, calls: RequestInterceptor, method: str, request_id: str, read: _Reader) -> None:
         self._calls = calls
         self._task: asyncio.Task[Any] | None = None
-        self._cut = False
+        self._why: BlindsightError | None = None
         self._method = method
         _, *self._labels = method.split("/")
         self._request_id = request_id
@@ -173,14 +179,31 @@ class _Call:
         self._calls.begin(self, self._method, context)
         self._task = asyncio.current_task()
 
-    def cut_off(self) -> None:
-        """Cancels the task that answers the call."""
-        self._cut = True
-        if self._task is not None:
-            self._task.cancel()
+    def go_with(self, companion: Companion | None) -> None:
+        """Gives the call its companion."""
+        self._read.companion = companion
+
+    def end_with(self, why: BlindsightError) -> None:
+        """Cancels the task that answers the call; its caller gets this error."""
+        if self._why is None:
+            self._why = why
+            if self._task is not None:
+                self._task.cancel()
+
+    async def _answering(self, response: Any) -> None:
+        if self._read.companion is not None:
+            await self._read.companion.sending(response)
+
+    async def _settled(self) -> None:
+        """Waits until it is on record that the call succeeded."""
+        if self._read.companion is not None:
+            self._read.companion.ended(grpc.StatusCode.OK.name)
+            await self._read.companion.settled()
 
     def _end(self, code: grpc.StatusCode, reason: str = "") -> None:
         self._calls.end(self)
+        if self._read.companion is not None:
+            self._read.companion.ended(code.name)
         seconds = time.perf_counter() - self._started
         # A stream that its caller cancelled may be closed by another task than the one that started it, so
         # the context variable is set again for the log line.
@@ -214,10 +237,9 @@ class _Call:
 
     async def _cancelled(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         task = asyncio.current_task()
-        by_caller = not self._cut and task is not None and task.cancelling()
+        by_caller = self._why is None and task is not None and task.cancelling()
         if not by_caller:  # a plain CANCELLED would tell the caller that the call never began
-            kind = CutOff if self._cut else Unavailable
-            await self._fail(kind("the service stopped before this call was done"), context)
+            await self._fail(self._why or Unavailable(_STOPPED), context)
         self._end(grpc.StatusCode.CANCELLED)
 
     def unary(self, inner: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
@@ -227,6 +249,8 @@ class _Call:
                 self._admit(context)
                 await self._read.admit(request)
                 response = await inner(self._read(request), context)
+                await self._answering(response)
+                await self._settled()
             except grpc.aio.AbortError:
                 self._calls.end(self)
                 raise
@@ -252,7 +276,9 @@ class _Call:
             try:
                 self._admit(context)
                 async for response in inner(self._read(request), context):
+                    await self._answering(response)
                     yield response
+                await self._settled()
             except grpc.aio.AbortError:
                 self._calls.end(self)
                 raise

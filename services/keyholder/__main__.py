@@ -27,6 +27,7 @@ from services.keyholder.service import Keyholder
 from services.keyholder.settings import KeyholderSettings
 from services.keyholder.tokens import servicer as tokens_servicer
 from services.keyholder.tokens.access import UserAccess
+from services.keyholder.tokens.running import Running
 from services.keyholder.tokens.tokens import Tokens
 
 SERVICES = (
@@ -52,6 +53,7 @@ async def _serve(settings: KeyholderSettings) -> None:
     with locked_folder(settings.data, f"another keyholder is using {settings.data}"):
         opened = _open_keys(settings)
         tokens = Tokens(settings.data, Sealer(opened.subkey("tokens")))
+        running = Running()
         keyholder = _keyholder(settings, opened)
         try:
             if settings.queue_url:
@@ -62,10 +64,10 @@ async def _serve(settings: KeyholderSettings) -> None:
             await service.serve(
                 settings,
                 SERVICES,
-                partial(_register, keyholder, tokens),
+                partial(_register, keyholder, tokens, running),
                 on_drain=keyholder.drain,
                 uploads=Uploads(settings.upload_bytes, FLOWING),
-                access=UserAccess(settings.access, tokens, required=settings.require_tokens),
+                access=UserAccess(settings.access, tokens, running, required=settings.require_tokens),
             )
         finally:
             await keyholder.close()
@@ -101,11 +103,11 @@ def _keyholder(settings: KeyholderSettings, opened: KeySet) -> Keyholder:
     )
 
 
-def _register(keyholder: Keyholder, tokens: Tokens, server: grpc.aio.Server) -> None:
+def _register(keyholder: Keyholder, tokens: Tokens, running: Running, server: grpc.aio.Server) -> None:
     servicer.register(keyholder, server)
     jobs.register(keyholder.keys, lambda: keyholder.imports, keyholder.lease, server)
     imaging.register(keyholder.processing, server)
-    tokens_servicer.register(tokens, keyholder.vault, server)
+    tokens_servicer.register(tokens, running, keyholder.vault, server)
 
 
 if __name__ == "__main__":

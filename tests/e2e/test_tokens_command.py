@@ -86,6 +86,25 @@ def test_tokens_are_listed_without_their_secret_and_revoked_at_once(up, collecti
     assert run("tokens", "revoke", made, address=up.address).returncode == 1
 
 
+def test_a_token_is_written_to_a_new_file_for_its_owner_alone(up, tmp_path):
+    file = tmp_path / "tablet.token"
+    made = run("tokens", "create", "--role", "auditor", "--output", str(file), "--json", address=up.address)
+    document = json.loads(made.stdout)
+    assert (document["path"], "token" in document) == (str(file), False)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert file.read_text().startswith(f"bs1_{document['id']}_")
+    before = len(json.loads(run("tokens", "list", "--json", address=up.address).stdout)["tokens"])
+    content = file.read_bytes()
+    done = run("tokens", "create", "--role", "auditor", "--output", str(file), address=up.address)
+    assert (done.returncode, done.stdout, file.read_bytes()) == (1, "", content)
+    assert f"{file} is there already" in done.stderr
+    unmade = tmp_path / "unmade"
+    done = run("tokens", "create", "--role", "king", "--output", str(unmade), address=up.address)
+    assert (done.returncode, unmade.exists()) == (2, False)
+    after = len(json.loads(run("tokens", "list", "--json", address=up.address).stdout)["tokens"])
+    assert after == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

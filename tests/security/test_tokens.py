@@ -20,6 +20,7 @@ from blindsight.client import Collection, Hit, Vault
 from blindsight.errors import InvalidArgument, NotFound, PermissionDenied, Unauthenticated
 from blindsight.parameters import Scheme
 from blindsight.rpc.keyholder.v1 import imaging_pb2, imports_pb2, keyholder_pb2, tokens_pb2
+from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
 from blindsight.rpc.keyholder.v1.keyholder_pb2_grpc import KeyholderServiceStub
 from blindsight.runtime.channels import client_options
 from blindsight.runtime.owner_notes import OWNER_TOKEN_FILE
@@ -81,10 +82,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def outcome(
-    address: str, method: str, token: str | None, message: bytes = b""
+    address: str, method: str, token: str | None, message: bytes = b"", scheme: str = SCHEME
 ) -> tuple[grpc.StatusCode, str]:
     """How a call ends that is sent one message: its code, and what is said."""
-    shown = ((METADATA_KEY, f"{SCHEME}{token}"),) if token is not None else ()
+    shown = ((METADATA_KEY, f"{scheme}{token}"),) if token is not None else ()
     with grpc.insecure_channel(address, client_options()) as channel:
         call = channel.stream_stream(method)(iter([message]), timeout=20, metadata=shown)
         try:
@@ -280,6 +281,36 @@ def test_a_token_is_refused_from_the_call_after_its_revocation_on(world: World) 
         world.vault.revoke_token(made.about.id)
         with pytest.raises(Unauthenticated, match="revoked"):
             vault.collections()
+
+
+@pytest.mark.parametrize("how", ["is revoked", "expires"])
+def test_a_stream_that_runs_ends_with_its_token(world: World, how: str) -> None:
+    job = world.vault.collection("holiday").ingest_bulk([("d.png", small_photo(8))])
+    expires = datetime.now(UTC) + timedelta(seconds=3) if how == "expires" else None
+    made = world.vault.create_token("uploader", expires=expires)
+    watch = imports_pb2.WatchImportRequest(import_id=job.import_id)
+    with grpc.insecure_channel(world.address, client_options()) as channel:
+        shown = ((METADATA_KEY, f"{SCHEME}{made.token}"),)
+        states = ImportServiceStub(channel).WatchImport(watch, metadata=shown, timeout=20)
+        next(states)  # no worker runs: there is no other until it ends
+        if how == "is revoked":
+            world.vault.revoke_token(made.about.id)
+        with pytest.raises(grpc.RpcError) as ended:
+            next(states)
+    assert ended.value.code() is UNAUTHENTICATED, ended.value.details()  # type: ignore[attr-defined]
+    assert how.rsplit(maxsplit=1)[-1].removesuffix("s") in ended.value.details()  # type: ignore[attr-defined]
+    world.vault.get_import(job.import_id).cancel()
+
+
+@pytest.mark.parametrize("scheme", ["bearer ", "BEARER ", "Bearer  "])
+def test_the_name_of_the_scheme_may_have_any_case(world: World, scheme: str) -> None:
+    token = world.token("owner")
+    assert (
+        outcome(
+            world.address, "/blindsight.keyholder.v1.TokenService/ListTokens", f"{scheme}{token}", scheme=""
+        )[0]
+        is grpc.StatusCode.OK
+    )
 
 
 def test_tokens_are_in_no_log_and_no_listing(world: World) -> None:

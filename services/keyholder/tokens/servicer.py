@@ -13,6 +13,7 @@ from blindsight.rpc.keyholder.v1 import tokens_pb2_grpc
 from blindsight.trusted.vault.vault import Vault
 from blindsight.wire.times import of_unix
 from blindsight.wire.tokens import Token, TokenRequest
+from services.keyholder.tokens.running import Running
 from services.keyholder.tokens.store import Grant
 from services.keyholder.tokens.tokens import Tokens
 
@@ -25,11 +26,13 @@ class TokenServicer(tokens_pb2_grpc.TokenServiceServicer):
 
     Args:
         tokens: makes and revokes them.
+        running: ends the calls of those that are revoked.
         vault: knows the collections that they are for.
     """
 
-    def __init__(self, tokens: Tokens, vault: Vault) -> None:
+    def __init__(self, tokens: Tokens, running: Running, vault: Vault) -> None:
         self._tokens = tokens
+        self._running = running
         self._vault = vault
 
     async def CreateToken(self, request: pb.CreateTokenRequest, context: Context) -> pb.CreateTokenResponse:
@@ -56,12 +59,13 @@ class TokenServicer(tokens_pb2_grpc.TokenServiceServicer):
     async def RevokeToken(self, request: pb.RevokeTokenRequest, context: Context) -> pb.RevokeTokenResponse:
         """Revokes a token."""
         await asyncio.to_thread(self._tokens.revoke, request.id)
+        self._running.revoked(request.id)
         return pb.RevokeTokenResponse()
 
 
-def register(tokens: Tokens, vault: Vault, server: grpc.aio.Server) -> None:
+def register(tokens: Tokens, running: Running, vault: Vault, server: grpc.aio.Server) -> None:
     """Adds the rpcs of tokens to a server."""
-    tokens_pb2_grpc.add_TokenServiceServicer_to_server(TokenServicer(tokens, vault), server)
+    tokens_pb2_grpc.add_TokenServiceServicer_to_server(TokenServicer(tokens, running, vault), server)
 
 
 def _token(grant: Grant, names: Mapping[bytes, str]) -> Token:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hmac
 import re
 import sqlite3
 import stat
 from collections.abc import Iterator
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support.keysets import shared_key_set
@@ -187,3 +190,30 @@ def test_what_cannot_be_made_is_said(tokens: Tokens, monkeypatch: pytest.MonkeyP
     with pytest.raises(ResourceExhausted, match="1 tokens, want fewer"):
         tokens.create(TokenRole.EDITOR, None, "", None)
     assert len(tokens.all()) == 1
+
+
+@pytest.mark.parametrize("right", [0, 1, 32, 63, 64], ids="{} digits right".format)
+@pytest.mark.parametrize("known", [True, False], ids=["known id", "unknown id"])
+def test_a_secret_is_compared_as_a_digest_in_constant_time_however_much_of_it_is_right(
+    tokens: Tokens, monkeypatch: pytest.MonkeyPatch, right: int, known: bool
+) -> None:
+    made = shown(tokens, TokenRole.SEARCHER, None, "", None)
+    _, token_id, secret = made.split("_")
+    other = "".join("1" if digit == "0" else "0" for digit in secret)
+    tried = f"bs1_{token_id if known else 12 * '0'}_{secret[:right]}{other[right:]}"
+    compared: list[tuple[bytes, bytes]] = []
+
+    def compare(a: bytes, b: bytes) -> bool:
+        compared.append((a, b))
+        return hmac.compare_digest(a, b)
+
+    monkeypatch.setattr(module, "hmac", SimpleNamespace(compare_digest=compare))
+    if known and right == 64:
+        tokens.bearer(tried)
+    else:
+        with pytest.raises(Unauthenticated, match="not known here, or was revoked"):
+            tokens.bearer(tried)
+    # Nothing else of the secret is looked at: it is gone into the digest before anything is compared.
+    ((ours, theirs),) = compared
+    assert ours == sha256(tried.rpartition("_")[2].encode()).digest()
+    assert theirs == (sha256(secret.encode()).digest() if known else bytes(32))
