@@ -39,7 +39,7 @@ EXAMPLES: dict[str, Sequence[str]] = {
     "certificates revoke": ("blindsight certificates revoke of-storage --authority authority",),
     "tokens create": (
         "blindsight tokens create --role uploader --label phone",
-        "blindsight tokens create --role searcher --expires 30d --output tablet.token",
+        "blindsight tokens create --role searcher --expires 30d -o tablet.token",
     ),
     "tokens list": ("blindsight tokens list",),
     "tokens revoke": ("blindsight tokens revoke 0123456789ab",),
