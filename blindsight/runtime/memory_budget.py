@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from blindsight.errors import ResourceExhausted
+from blindsight.runtime import callers
 
 
 class MemoryBudget:
@@ -17,7 +19,7 @@ class MemoryBudget:
     Args:
         total_bytes: bytes of all calls together.
         what: what takes memory, for error messages: "appends".
-        most_waiting: maximum number of calls that wait; None: unlimited.
+        most_waiting: maximum number of calls of each tenant that wait; None: unlimited.
         advice: what a refused caller can do, for error messages.
     """
 
@@ -29,10 +31,8 @@ class MemoryBudget:
         self._advice = advice
         self._most_waiting = most_waiting
         self._free = total_bytes
-        self._waiting = 0
-        self._released = asyncio.Event()
-        # Only the first in the queue waits for memory: else small calls could overtake a large one for ever.
-        self._queue = asyncio.Lock()
+        # By tenant, in the order of their turns.
+        self._lines: dict[str, deque[tuple[int, asyncio.Future[None]]]] = {}
 
     @property
     def held_bytes(self) -> int:
@@ -42,11 +42,11 @@ class MemoryBudget:
     @property
     def waiting(self) -> int:
         """The number of calls that wait."""
-        return self._waiting
+        return sum(map(len, self._lines.values()))
 
     def has_room(self, size_bytes: int) -> bool:
         """Returns whether a call for this many bytes would not have to wait."""
-        return not self._waiting and size_bytes <= self._free
+        return not self._lines and size_bytes <= self._free
 
     @contextmanager
     def take(self, size_bytes: int) -> Iterator[None]:
@@ -65,26 +65,50 @@ class MemoryBudget:
 
     @asynccontextmanager
     async def reserve(self, size_bytes: int) -> AsyncIterator[None]:
-        """Holds this many bytes while the block runs; waits for them, first come, first served.
+        """Holds this many bytes while the block runs; waits for them.
+
+        Tenants are served in turn, and the calls of each in the order in which they came.
 
         Raises:
             ResourceExhausted: without waiting, if the budget is smaller than that, or too many calls wait.
         """
         self.require(size_bytes)
-        self._waiting += 1
-        try:
-            async with self._queue:
-                while self._free < size_bytes:
-                    self._released.clear()
-                    await self._released.wait()
-                self._free -= size_bytes
-        finally:
-            self._waiting -= 1
+        if self.has_room(size_bytes):
+            self._free -= size_bytes
+        else:
+            await self._wait(size_bytes)
         try:
             yield
         finally:
             self._free += size_bytes
-            self._released.set()
+            self._give()
+
+    async def _wait(self, size_bytes: int) -> None:
+        given = asyncio.get_running_loop().create_future()
+        self._lines.setdefault(callers.tenant.get(), deque()).append((size_bytes, given))
+        try:
+            await given
+        except BaseException:
+            if not given.cancel() and not given.cancelled():  # it was given just then
+                self._free += size_bytes
+            self._give()
+            raise
+
+    def _give(self) -> None:
+        """Gives memory to those whose turn it is; small calls never overtake a large one for ever."""
+        lines = {one: deque(e for e in line if not e[1].cancelled()) for one, line in self._lines.items()}
+        self._lines = {one: line for one, line in lines.items() if line}
+        while self._lines:
+            tenant = next(iter(self._lines))
+            size_bytes, given = self._lines[tenant][0]
+            if size_bytes > self._free:
+                return
+            self._free -= size_bytes
+            given.set_result(None)
+            line = self._lines.pop(tenant)
+            line.popleft()
+            if line:
+                self._lines[tenant] = line  # behind the others
 
     def require(self, size_bytes: int) -> None:
         """Checks that `reserve` would not refuse this many bytes.
@@ -96,8 +120,9 @@ class MemoryBudget:
             raise ResourceExhausted(
                 f"{self._what}: about {size_bytes} bytes of memory, want at most {self.total_bytes}"
             )
-        full = self._most_waiting is not None and self._waiting >= self._most_waiting
+        waiting = len(self._lines.get(callers.tenant.get(), ()))
+        full = self._most_waiting is not None and waiting >= self._most_waiting
         if full and not self.has_room(size_bytes):
             raise ResourceExhausted(
-                f"{self._waiting} wait for memory already, want at most {self._most_waiting}: {self._advice}"
+                f"{waiting} wait for memory already, want at most {self._most_waiting}: {self._advice}"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 
 import grpc.aio
@@ -22,6 +23,7 @@ from services.keyholder.imaging import servicer as imaging
 from services.keyholder.jobs import servicer as jobs
 from services.keyholder.jobs.store import JobStore
 from services.keyholder.lease import Lease, holder_id
+from services.keyholder.machine import Machine
 from services.keyholder.metrics import KEYGEN_SECONDS, REGISTRY
 from services.keyholder.service import Keyholder
 from services.keyholder.settings import KeyholderSettings
@@ -54,13 +56,21 @@ async def _serve(settings: KeyholderSettings) -> None:
         opened = _open_keys(settings)
         tokens = Tokens(settings.data, Sealer(opened.subkey("tokens")))
         running = Running()
-        keyholder = _keyholder(settings, opened)
+        machine = Machine(
+            StorageClient(settings.storage_address, settings.connection),
+            EvaluatorClient(settings.evaluator_address, settings.connection),
+            settings.workers,
+            settings.combine_seconds,
+            settings.imaging_bytes,
+        )
+        lease = Lease(opened.key_id, holder_id(settings.data), settings.retry_seconds)
+        keyholder = Keyholder(opened, machine, settings.data, lease)
         try:
             if settings.queue_url:
                 store = JobStore(settings.jobs_file)
                 opened_queue = partial(open_queue, settings.queue_url, settings.queue, settings.certificates)
                 await keyholder.open_imports(store, opened_queue, settings.keep_jobs_days)
-            await keyholder.start()
+            await asyncio.gather(machine.start(), keyholder.start())
             await service.serve(
                 settings,
                 SERVICES,
@@ -71,6 +81,7 @@ async def _serve(settings: KeyholderSettings) -> None:
             )
         finally:
             await keyholder.close()
+            await machine.close()
             tokens.close()
 
 
@@ -89,25 +100,11 @@ def _measure(parameter_set: str, seconds: float) -> None:
     KEYGEN_SECONDS.labels(scheme, parameter_set).observe(seconds)
 
 
-def _keyholder(settings: KeyholderSettings, opened: KeySet) -> Keyholder:
-    lease = Lease(opened.key_id, holder_id(settings.data), settings.retry_seconds)
-    return Keyholder(
-        opened,
-        StorageClient(settings.storage_address, settings.connection, fence=lease),
-        EvaluatorClient(settings.evaluator_address, settings.connection),
-        settings.workers,
-        settings.data,
-        settings.combine_seconds,
-        settings.imaging_bytes,
-        lease,
-    )
-
-
 def _register(keyholder: Keyholder, tokens: Tokens, running: Running, server: grpc.aio.Server) -> None:
-    servicer.register(keyholder, server)
+    servicer.register(lambda: keyholder, server)
     jobs.register(keyholder.keys, lambda: keyholder.imports, keyholder.lease, server)
-    imaging.register(keyholder.processing, server)
-    tokens_servicer.register(tokens, running, keyholder.vault, server)
+    imaging.register(lambda: keyholder.processing, server)
+    tokens_servicer.register(tokens, running, lambda: keyholder.vault, server)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""The keyholder's operations, to which the servicer delegates; they know no messages."""
+"""The keyholder's operations on the collections of one key set; they know no messages.
+
+One process may serve several key sets: each is a `Keyholder` with a folder of its own, and all use one
+`Machine`.  Servicers ask for the keyholder of each call.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +21,10 @@ from blindsight.errors import BlindsightError, DataLoss, Draining, InvalidArgume
 from blindsight.packing.columns import Floats
 from blindsight.packing.planes import Integers
 from blindsight.packing.segments import Region
-from blindsight.parameters import PARAMETER_SETS
 from blindsight.runtime import host, logs
-from blindsight.runtime.threads import Threads
 from blindsight.runtime.transfer import until
 from blindsight.trusted import embedders
-from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.trusted.clients.fencing import FENCED
-from blindsight.trusted.columns.compiling import compile_all
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.ingest.photos import Photo
 from blindsight.trusted.keyring.keys import KeySet
@@ -68,6 +68,7 @@ from services.keyholder.jobs.connecting import BulkIngest
 from services.keyholder.jobs.importer import Imports
 from services.keyholder.jobs.store import JobStore
 from services.keyholder.lease import Lease
+from services.keyholder.machine import Machine
 from services.keyholder.operations.check import Check
 from services.keyholder.operations.combine import Combination, Combine, CombineSettings
 from services.keyholder.operations.combine import Input as CombineInput
@@ -80,7 +81,6 @@ from services.keyholder.operations.products import Multiplier
 from services.keyholder.operations.repair import Repair
 from services.keyholder.operations.scoring import Scorer
 from services.keyholder.operations.search import Search, embed_query
-from services.keyholder.operations.turns import Turns
 from services.keyholder.operations.vectors import StoredVectors
 from services.keyholder.operations.verify import Compared, Input, Verify, VerifySettings
 
@@ -88,38 +88,31 @@ DEFAULT_K = 5
 
 
 class Keyholder:
-    """The keyholder of one owner.
+    """The keyholder of one key set.
 
     Args:
-        keys: the owner's key set.
-        storage, evaluator: clients of the untrusted services.
-        workers: number of processes that encrypt and decrypt, and as many that decode and embed.
-        folder: the folder of the key file; its size is part of the status.
-        combine_seconds: the longest time of a weighted sum, by an estimate.
-        imaging_bytes: memory of all image processing at once.
-        lease: the right to write, which the storage client asks for its tokens.
+        keys: the key set.
+        machine: what it shares with those of other key sets; it is open for longer.
+        folder: where it keeps what it knows of its collections; its size is part of the status.
+        lease: the right to write under these keys.
+        idle_seconds: its worker processes end when they have nothing to do for so long, and start when they
+            are needed; None: they start with it, and stay.
     """
 
     def __init__(
-        self,
-        keys: KeySet,
-        storage: StorageClient,
-        evaluator: EvaluatorClient,
-        workers: int,
-        folder: Path,
-        combine_seconds: float,
-        imaging_bytes: int,
-        lease: Lease,
+        self, keys: KeySet, machine: Machine, folder: Path, lease: Lease, idle_seconds: float | None = None
     ) -> None:
         self.keys = keys
         self.lease = lease
         self._folder = folder
+        self._machine = machine
+        self._idle_seconds = idle_seconds
+        self._storage = storage = machine.storage.fenced_by(lease)
+        self._evaluator = evaluator = machine.evaluator
+        self._threads = machine.threads
+        self._crypto = Crypto(keys, machine.workers, metrics.CRYPTO, machine.processes, idle_seconds)
         self._heads = HeadStore(folder / HEADS_FILE_NAME, Sealer(keys.subkey("heads")))
         self.vault = Vault(keys, storage, evaluator, Heads(self._heads.load(), self._heads.save))
-        self._storage = storage
-        self._evaluator = evaluator
-        self._crypto = Crypto(keys, workers, metrics.CRYPTO)
-        self._threads = Threads(workers, "columns")
         self._alarm_store = AlarmStore(folder / ALARMS_FILE_NAME, Sealer(keys.subkey("alarms")))
         self._alarms = Alarms(self._alarm_store)
         store = AnswerKeyStore(folder / "answer_keys.db")
@@ -139,12 +132,14 @@ class Keyholder:
             self._answer_keys,
             self._threads,
             self._alarms,
-            Turns(max(2, workers // 2)),
+            machine.turns,
         )
         multiplier = Multiplier(evaluator, self._threads, self._alarms, keys.key_id)
         self._verify = Verify(self.vault, self._catalog, self._crypto, self._scorer, multiplier)
         self._planes = Planes(self._items, storage, self._crypto)
-        self._combinations = Combine(evaluator, self._crypto.pool, self._crypto.decoders, combine_seconds)
+        self._combinations = Combine(
+            evaluator, self._crypto.pool, self._crypto.decoders, machine.combine_seconds
+        )
         self.processing = Processing(
             keys,
             self.vault,
@@ -154,7 +149,7 @@ class Keyholder:
             self._combinations,
             multiplier,
             self._alarms,
-            imaging_bytes,
+            machine.imaging,
         )
         self._repacking: dict[bytes, asyncio.Task[None]] = {}
         self._preloading: asyncio.Task[None] | None = None
@@ -192,7 +187,7 @@ class Keyholder:
         return self._bulk.imports
 
     async def start(self) -> None:
-        """Takes the lease at storage, starts the worker processes, and loads compiled code.
+        """Takes the lease at storage, and starts the worker processes, unless those end when they are idle.
 
         What filters are computed on is loaded in the background.
 
@@ -200,8 +195,8 @@ class Keyholder:
             Fenced: if another keyholder of these keys has the lease, and lives.
         """
         await self.lease.start(self._storage)
-        sets = PARAMETER_SETS.values()
-        await asyncio.gather(self._crypto.warm(), *(self._threads.run(compile_all, one) for one in sets))
+        if self._idle_seconds is None:
+            await self._crypto.warm()
         self._preloading = asyncio.create_task(self._catalog.preload())
 
     def drain(self) -> None:
@@ -224,10 +219,7 @@ class Keyholder:
         await asyncio.to_thread(self._heads.close)
         await asyncio.to_thread(self._alarm_store.close)
         await asyncio.to_thread(self._crypto.close)
-        await asyncio.to_thread(self._threads.close)
         await self.lease.close(self._storage)
-        await self._storage.close()
-        await self._evaluator.close()
 
     async def ingest_photos(
         self, header: IngestHeader, photos: AsyncIterator[Photo]
@@ -545,7 +537,7 @@ class Keyholder:
                     [
                         FENCED if self.lease.fenced else "",
                         self._alarms.text(self.vault.unreadable, self.vault.lost),
-                        self._crypto.weakness,
+                        self._machine.processes.weakness,
                     ],
                 )
             ),

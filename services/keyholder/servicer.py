@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -18,6 +18,7 @@ from blindsight.trusted.similarity.linear import Metric
 from blindsight.trusted.vault import scope
 from blindsight.trusted.vault.collection import OpenCollection
 from blindsight.trusted.vault.settings import new_config, parameters_for
+from blindsight.trusted.vault.vault import Vault
 from blindsight.wire.collections import CollectionInfo, CollectionRequest, Deletion, Rollback, VaultStatus
 from blindsight.wire.combine import CombineHeader, CombineProgress
 from blindsight.wire.ingest import OUTCOMES, IngestCounts, IngestHeader, ItemResult
@@ -32,7 +33,7 @@ from blindsight.wire.listing import (
 from blindsight.wire.metadata import Filter, Where
 from blindsight.wire.search import MatchDrawing, SearchHeader, SearchProgress
 from blindsight.wire.verify import VerifyHeader
-from services.keyholder.operations.items import described
+from services.keyholder.operations.items import ItemOperations, described
 from services.keyholder.operations.naming import naming
 from services.keyholder.service import Keyholder
 from services.keyholder.tokens import reveal
@@ -45,16 +46,26 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
-    """The keyholder's service for one owner.
+    """The keyholder's service.
 
     Args:
-        keyholder: does the work.
+        current: returns the keyholder of the current call's caller, which does the work.
     """
 
-    def __init__(self, keyholder: Keyholder) -> None:
-        self._keyholder = keyholder
-        self._vault = keyholder.vault
-        self._items = keyholder.items
+    def __init__(self, current: Callable[[], Keyholder]) -> None:
+        self._current = current
+
+    @property
+    def _keyholder(self) -> Keyholder:
+        return self._current()
+
+    @property
+    def _vault(self) -> Vault:
+        return self._current().vault
+
+    @property
+    def _items(self) -> ItemOperations:
+        return self._current().items
 
     async def CreateCollection(
         self, request: pb.CreateCollectionRequest, context: Context
@@ -384,9 +395,9 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         ).to_message()
 
 
-def register(keyholder: Keyholder, server: grpc.aio.Server) -> None:
-    """Adds the keyholder's rpcs to a server."""
-    keyholder_pb2_grpc.add_KeyholderServiceServicer_to_server(KeyholderServicer(keyholder), server)
+def register(current: Callable[[], Keyholder], server: grpc.aio.Server) -> None:
+    """Adds the keyholder's rpcs to a server; see `KeyholderServicer`."""
+    keyholder_pb2_grpc.add_KeyholderServiceServicer_to_server(KeyholderServicer(current), server)
 
 
 def _ingest_header(message: pb.IngestHeader) -> IngestHeader:

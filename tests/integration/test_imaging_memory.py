@@ -26,11 +26,11 @@ from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.trusted.imaging.filters import Operation
 from services.keyholder.imaging import memory_estimates
 from services.keyholder.imaging.difference import DifferenceSettings
-from services.keyholder.imaging.facade import MOST_WAITING
 from services.keyholder.imaging.filter import FilterSettings
 from services.keyholder.imaging.keypoints import DetectionSettings
 from services.keyholder.imaging.match import MatchSettings
 from services.keyholder.lease import Lease
+from services.keyholder.machine import MOST_WAITING, Machine
 from services.keyholder.metrics import IMAGING_HELD_BYTES
 from services.keyholder.service import Keyholder
 from services.keyholder.settings import KeyholderSettings
@@ -295,22 +295,18 @@ def keyholder(running, tmp_path_factory):
     made = {}
 
     async def start():
-        made["keyholder"] = Keyholder(
-            shared_key_set(),
-            StorageClient(addresses[0]),
-            EvaluatorClient(addresses[1]),
-            workers=1,
-            folder=tmp_path_factory.mktemp("other"),
-            combine_seconds=1800,
-            imaging_bytes=1 << 40,
-            lease=Lease(os.urandom(16), os.urandom(16)),  # beside that of the keyholder with the same keys
-        )
+        storage, evaluator = StorageClient(addresses[0]), EvaluatorClient(addresses[1])
+        made["machine"] = Machine(storage, evaluator, 1, 1800, 1 << 40)
+        lease = Lease(os.urandom(16), os.urandom(16))  # beside that of the keyholder with the same keys
+        folder = tmp_path_factory.mktemp("other")
+        made["keyholder"] = Keyholder(shared_key_set(), made["machine"], folder, lease)
         await made["keyholder"].start()
 
     with asyncio.Runner() as runner:
         runner.run(start())
         yield lambda asked: runner.run(measured(made["keyholder"], *asked))
         runner.run(made["keyholder"].close())
+        runner.run(made["machine"].close())
 
 
 async def measured(keyholder, job, settings, pictures):

@@ -19,6 +19,7 @@ from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.trusted.similarity.linear import Metric
 from blindsight.wire.search import SearchHeader
 from services.keyholder.lease import Lease
+from services.keyholder.machine import Machine
 from services.keyholder.operations.turns import Part
 from services.keyholder.operations.verify import VerifySettings
 from services.keyholder.service import Keyholder
@@ -57,16 +58,10 @@ def running(
         (item,) = album.ingest([("1.png", PHOTOS[0])]).items
 
     async def start() -> Keyholder:
-        made = Keyholder(
-            shared_key_set(),
-            StorageClient(services.address("storage")),
-            EvaluatorClient(services.address("evaluator")),
-            workers=1,
-            folder=tmp_path_factory.mktemp("other"),
-            combine_seconds=1800,
-            imaging_bytes=1 << 40,
-            lease=Lease(os.urandom(16), os.urandom(16)),
-        )
+        storage, evaluator = (services.address(name) for name in ("storage", "evaluator"))
+        machine = Machine(StorageClient(storage), EvaluatorClient(evaluator), 1, 1800, 1 << 40)
+        lease = Lease(os.urandom(16), os.urandom(16))
+        made = Keyholder(shared_key_set(), machine, tmp_path_factory.mktemp("other"), lease)
         await made.start()
         return made
 
@@ -74,6 +69,7 @@ def running(
         keyholder = runner.run(start())
         yield runner, keyholder, item.id
         runner.run(keyholder.close())
+        runner.run(keyholder._machine.close())
 
 
 @pytest.mark.parametrize("what", ASKED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from contextlib import aclosing, suppress
@@ -12,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from blindsight.errors import Unavailable
-from blindsight.runtime import logs
+from blindsight.runtime import callers, logs
 from blindsight.runtime.processpool.answers import WrongAnswer
+from blindsight.runtime.processpool.fair import FairQueue
 from blindsight.runtime.processpool.forkserver import ForkServer, Setup
 from blindsight.runtime.processpool.order import in_order, one_by_one
 from blindsight.runtime.processpool.process import WORK, WorkerDied, WorkerProcess
@@ -41,6 +43,17 @@ class _Place:
         self._start = start
         self._on_restart = on_restart
         self._worker: WorkerProcess | None = None
+        self._used = 0.0
+
+    @property
+    def idle_seconds(self) -> float:
+        """How long the worker has had nothing to do."""
+        return time.monotonic() - self._used
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no worker now."""
+        return self._worker is None
 
     def look(self) -> None:
         """Cleans up a worker that died while it was idle."""
@@ -54,6 +67,7 @@ class _Place:
             # Frames of this thread hold the task, and the future would hold them: such a ring is not freed
             # when it is no longer used.  What happened in the worker stands in the error's notes.
             waiting.future.set_exception(error.with_traceback(None))
+        self._used = time.monotonic()
 
     def _result(self, order: Order) -> tuple[Any, float]:
         self.look()
@@ -85,12 +99,15 @@ class _Place:
         self._on_restart()
 
     def leave(self) -> None:
-        if self._worker is not None:
-            self._worker.stop()
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.stop()
 
 
 class WorkerPool:
-    """Runs tasks in worker processes, for asyncio callers.  Workers start with their first tasks.
+    """Runs tasks in worker processes, for asyncio callers, of all tenants in turn.
+
+    Workers start with their first tasks.
 
     Args:
         processes: number of workers.
@@ -100,6 +117,7 @@ class WorkerPool:
         prepare: task of the process that forks the workers, before the first one; it must hold no secret.
         beside: a pool with the same table, whose fork server forks these workers too; close it later.
         seconds: how long a task may take before its worker counts as dead; None for any time.
+        idle_seconds: a worker that has nothing to do for so long ends; None: it stays.
 
     Attributes:
         restarts: number of workers that died so far, each with what its tasks had left in its memory.
@@ -114,6 +132,7 @@ class WorkerPool:
         prepare: Task[None] | None = None,
         beside: WorkerPool | None = None,
         seconds: float | None = None,
+        idle_seconds: float | None = None,
     ) -> None:
         self.processes = processes
         self.restarts = 0
@@ -125,8 +144,9 @@ class WorkerPool:
         )
         self._first = self._order(start or Ready())
         self._seconds = seconds
+        self._idle_seconds = idle_seconds
         self._on_restart = on_restart
-        self._tasks: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._tasks: FairQueue[_Waiting | None] = FairQueue()
         self._closing, self._counting = threading.Lock(), threading.Lock()
         self._closed = False
         self._threads = [
@@ -166,7 +186,7 @@ class WorkerPool:
         with self._closing:
             if self._closed:
                 raise Unavailable("the workers of this service have been stopped", retry="later")
-            self._tasks.put(waiting)
+            self._tasks.put(callers.tenant.get(), waiting)
         done = asyncio.wrap_future(waiting.future)
         del waiting  # its future would hold an error, and the error this frame
         try:
@@ -192,9 +212,11 @@ class WorkerPool:
         It is a method of its own so that no local variable keeps the task's data during the next wait.
         """
         try:
-            waiting = self._tasks.get(timeout=_LOOK_SECONDS)
+            waiting = self._tasks.get(timeout=None if place.empty else _LOOK_SECONDS)
         except queue.Empty:
             place.look()
+            if self._idle_seconds is not None and place.idle_seconds >= self._idle_seconds:
+                place.leave()
             return True
         if waiting is not None and waiting.future.set_running_or_notify_cancel():
             place.perform(waiting)
@@ -229,10 +251,10 @@ class WorkerPool:
         with self._closing:
             self._closed = True
         with suppress(queue.Empty):
-            while waiting := self._tasks.get_nowait():
+            while waiting := self._tasks.get(timeout=0):
                 waiting.future.cancel()
         for _ in self._threads:
-            self._tasks.put(None)
+            self._tasks.put("", None)
         for thread in self._threads:
             thread.join()
         if self._beside is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -41,6 +42,12 @@ class StorageClient(StorageReader):
     ) -> None:
         super().__init__(address, connection)
         self.fence = fence or Fence()
+
+    def fenced_by(self, fence: Fence) -> StorageClient:
+        """Returns a client that shares the connection, and writes with the tokens of another fence."""
+        other = copy(self)
+        other.fence = fence
+        return other
 
     async def _write(
         self, rpc: Callable[..., Awaitable[Any]], request: Any, seconds: float | None = None

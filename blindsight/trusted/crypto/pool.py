@@ -38,35 +38,28 @@ _DECODING_SECONDS = 120
 _COMPARED_AT_ONCE = 10
 
 
-class Crypto:
-    """Operations with the owner's keys, and on photos, in worker processes of their own each.
+class Processes:
+    """The processes of a service that hold no key, which its key sets share.
 
     Args:
-        keys: the key set; workers that encrypt get the secret keys when they start.
-        processes: number of worker processes of either kind.
+        count: number of those that open photos.
         measured: the metrics of the service.
 
     Attributes:
-        pool: the processes that may have keys.
-        decoders: the processes that open photos; they have no key, see `runtime.confinement`.
+        decoders: the processes that open photos; see `runtime.confinement`.
+        forks: no workers, but the process that forks those that get keys.
     """
 
-    def __init__(self, keys: KeySet, processes: int, measured: CryptoMetrics) -> None:
-        self._key_id = keys.key_id
-        self._measured = measured
-        restarted = measured.restarts.inc
-        self.pool = WorkerPool(
-            processes, tasks.COMPUTE, tasks.Start.of(keys), restarted, prepare=tasks.Prepare()
-        )
+    def __init__(self, count: int, measured: CryptoMetrics) -> None:
+        self.forks = WorkerPool(0, tasks.COMPUTE, prepare=tasks.Prepare())
         self.decoders = WorkerPool(
-            processes,
+            count,
             tasks.DECODING,
             tasks.Confine(),
-            restarted,
+            measured.restarts.inc,
             prepare=tasks.PrepareDecoding(),
             seconds=_DECODING_SECONDS,
         )
-        self.processes = processes
 
     @property
     def weakness(self) -> str:
@@ -76,10 +69,59 @@ class Crypto:
         return "photos are decoded behind limits alone: this machine allows no filter of system calls"
 
     async def warm(self) -> None:
-        """Starts the workers and loads what they need."""
+        """Starts the workers that open photos."""
         if self.weakness:
             logs.get().warning("decoders_without_filter")
-        await asyncio.gather(self.pool.warm(tasks.Warm()), self.decoders.warm())
+        await self.decoders.warm()
+
+    def close(self) -> None:
+        """Stops the workers; close the pools of key sets first."""
+        self.decoders.close()
+        self.forks.close()
+
+
+class Crypto:
+    """Operations with the keys of one key set in worker processes of its own, and on photos in shared ones.
+
+    Args:
+        keys: the key set; workers that encrypt get the secret keys when they start.
+        processes: number of worker processes of either kind.
+        measured: the metrics of the service.
+        shared: the processes without keys, closed later by their owner; None: of this object.
+        idle_seconds: workers with keys that have nothing to do for so long end; None: they stay.
+
+    Attributes:
+        pool: the processes that have the keys.
+        decoders: the processes that open photos.
+    """
+
+    def __init__(
+        self,
+        keys: KeySet,
+        processes: int,
+        measured: CryptoMetrics,
+        shared: Processes | None = None,
+        idle_seconds: float | None = None,
+    ) -> None:
+        self._key_id = keys.key_id
+        self._measured = measured
+        beside = shared or Processes(processes, measured)
+        self._own = None if shared is not None else beside
+        self.pool = WorkerPool(
+            processes,
+            tasks.COMPUTE,
+            tasks.Start.of(keys),
+            measured.restarts.inc,
+            beside=beside.forks,
+            idle_seconds=idle_seconds,
+        )
+        self.decoders = beside.decoders
+        self.processes = processes
+
+    async def warm(self) -> None:
+        """Starts the workers and loads what they need."""
+        own = self._own
+        await asyncio.gather(self.pool.warm(tasks.Warm()), *([own.warm()] if own is not None else []))
 
     async def embed(self, embedder: str, dimension: int, channels: str, data: bytes) -> tasks.Embedded:
         """Computes a photo's vector.
@@ -239,8 +281,9 @@ class Crypto:
 
     def close(self) -> None:
         """Stops the workers."""
-        self.decoders.close()
         self.pool.close()
+        if self._own is not None:
+            self._own.close()
 
 
 def _timer(histogram: Histogram | None, parameters: Parameters) -> AbstractContextManager[Any]:

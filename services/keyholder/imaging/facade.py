@@ -7,7 +7,6 @@ from blindsight.trusted.clients import EvaluatorClient
 from blindsight.trusted.crypto.pool import Crypto
 from blindsight.trusted.keyring.keys import KeySet
 from blindsight.trusted.vault.vault import Vault
-from services.keyholder import metrics
 from services.keyholder.alarms.alarms import Alarms
 from services.keyholder.imaging.admission import Admitted
 from services.keyholder.imaging.difference import Difference
@@ -19,9 +18,6 @@ from services.keyholder.imaging.sources import Pictures
 from services.keyholder.operations.combine import Combine
 from services.keyholder.operations.planes import Planes
 from services.keyholder.operations.products import Multiplier
-
-# Jobs that may wait for memory; each holds the files of its pictures, of at most 64 MiB.
-MOST_WAITING = 16
 
 
 class Processing:
@@ -41,7 +37,7 @@ class Processing:
         combinations: weighted sums under additive schemes.
         multiplier: computes encrypted products of vectors.
         alarms: are told of answers that are refused.
-        memory_bytes: memory of all jobs at once, by estimates.
+        budget: memory of all jobs at once, by estimates.
     """
 
     def __init__(
@@ -54,16 +50,12 @@ class Processing:
         combinations: Combine,
         multiplier: Multiplier,
         alarms: Alarms,
-        memory_bytes: int,
+        budget: MemoryBudget,
     ) -> None:
         pictures = Pictures(vault, planes, crypto)
         engines = Engines(keys.key_id, keys.subkey("tiles"), evaluator, crypto, combinations, multiplier)
-        budget = MemoryBudget(memory_bytes, "image processing", MOST_WAITING)
         one, two = (lambda source: (source,)), (lambda pair: pair)
         self.filter = Admitted(Filter(pictures, engines), budget, alarms, one)
         self.difference = Admitted(Difference(pictures, engines), budget, alarms, two)
         self.keypoints = Admitted(Keypoints(pictures, engines), budget, alarms, one)
         self.match = Admitted(Match(pictures, engines), budget, alarms, two)
-        metrics.IMAGING_LIMIT_BYTES.read_by(lambda: budget.total_bytes)
-        metrics.IMAGING_HELD_BYTES.read_by(lambda: budget.held_bytes)
-        metrics.IMAGING_WAITING_JOBS.read_by(lambda: budget.waiting)

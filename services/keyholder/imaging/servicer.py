@@ -24,10 +24,18 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class ImagingServicer(imaging_pb2_grpc.ImagingServiceServicer):
-    """The image processing service of one owner."""
+    """The image processing service.
 
-    def __init__(self, processing: Processing) -> None:
-        self._processing = processing
+    Args:
+        current: returns the jobs of the current call's caller.
+    """
+
+    def __init__(self, current: Callable[[], Processing]) -> None:
+        self._current = current
+
+    @property
+    def _processing(self) -> Processing:
+        return self._current()
 
     async def Filter(
         self, request_iterator: AsyncIterator[pb.FilterRequest], context: Context
@@ -78,9 +86,9 @@ class ImagingServicer(imaging_pb2_grpc.ImagingServiceServicer):
             yield response
 
 
-def register(processing: Processing, server: grpc.aio.Server) -> None:
-    """Adds the rpcs of image processing to a server."""
-    imaging_pb2_grpc.add_ImagingServiceServicer_to_server(ImagingServicer(processing), server)
+def register(current: Callable[[], Processing], server: grpc.aio.Server) -> None:
+    """Adds the rpcs of image processing to a server; see `ImagingServicer`."""
+    imaging_pb2_grpc.add_ImagingServiceServicer_to_server(ImagingServicer(current), server)
 
 
 async def _header(requests: AsyncIterator[Any]) -> Any:

@@ -26,10 +26,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class ImportServicer(imports_pb2_grpc.ImportServiceServicer):
-    """The bulk ingest service, for one owner.
+    """The bulk ingest service.
 
     Args:
-        imports: returns the imports, or raises if there is no queue.
+        imports: returns the imports of the current call's caller, or raises if there is no queue.
     """
 
     def __init__(self, imports: Callable[[], Imports]) -> None:

@@ -16,6 +16,8 @@ from blindsight.runtime import callers
 MOST_WAITING = 1024
 # After a call with a single query, others are expected for this long.
 BRIEF_SECONDS = 1.0
+# After a turn of a tenant, others leave it a place for this long.
+TENANT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +28,14 @@ class Part:
         first, last: whether it is the first turn of its call, and the last.
         call: the call, which equals no other.
         queries: number of queries that are computed in it.
+        tenant: whose call it is.
     """
 
     first: bool = True
     last: bool = True
     call: Hashable = field(default_factory=object)
     queries: int = 1
+    tenant: str = field(default_factory=callers.tenant.get)
 
     @property
     def brief(self) -> bool:
@@ -50,24 +54,28 @@ class _Waiting:
 class Turns:
     """Turns of calls, which are given by fairness and not by who asks most.
 
-    While both wait, every other turn is for a call that needs only one, and no longer one begins beside it:
-    so a search with one query does not wait for those with thousands, and no number of short ones keeps
-    longer ones out.  Among each kind, callers take turns by what they were given so far, and so do the calls
-    of one caller.
+    Tenants take turns by what they were given so far; and while others ask now and then, no tenant has all
+    places, so that theirs need not wait for one.
+
+    Of one tenant, while both wait, every other turn is for a call that needs only one, and no longer one
+    begins beside it: so a search with one query does not wait for those with thousands, and no number of
+    short ones keeps longer ones out.  Among each kind, callers take turns by what they were given so far, and
+    so do the calls of one caller.
 
     Args:
         places: number of turns at a time.
-        most_waiting: number of calls that may wait.
+        most_waiting: number of calls of each tenant that may wait.
     """
 
     def __init__(self, places: int, most_waiting: int = MOST_WAITING) -> None:
         self._places = places
         self._most_waiting = most_waiting
         self._running: list[Part] = []
-        self._last_brief = False
+        self._last_brief: dict[str, bool] = {}
+        self._asked: dict[str, float] = {}
         self._single_came = -math.inf
         self._waiting: list[_Waiting] = []
-        self._callers, self._calls = _Shares(), _Shares()
+        self._tenants, self._callers, self._calls = _Shares(), _Shares(), _Shares()
 
     def crowded(self, call: Hashable) -> bool:
         """Returns whether others than a call have turns or wait, so that its turns should be short."""
@@ -90,8 +98,9 @@ class Turns:
         Raises:
             Busy: without waiting, if it is a call's first turn and too many wait.
         """
-        if part.first and len(self._waiting) >= self._most_waiting:
-            raise Busy(f"{len(self._waiting)} calls wait already, want at most {self._most_waiting}")
+        waiting = sum(one.part.tenant == part.tenant for one in self._waiting)
+        if part.first and waiting >= self._most_waiting:
+            raise Busy(f"{waiting} calls wait already, want at most {self._most_waiting}")
         turn = Turn(self, part, cost)
         await turn.take()
         try:
@@ -106,6 +115,7 @@ class Turns:
             self._single_came = time.monotonic()
         waiting = _Waiting(part, cost, callers.current.get(), given)
         self._waiting.append(waiting)
+        self._asked[part.tenant] = time.monotonic()
         self._give()
         try:
             await given
@@ -118,6 +128,7 @@ class Turns:
     def end(self, part: Part) -> None:
         """Ends a turn."""
         self._running.remove(part)
+        self._asked[part.tenant] = time.monotonic()
         self._give()
 
     def _forget_cancelled(self) -> None:
@@ -126,21 +137,35 @@ class Turns:
     def _give(self) -> None:
         # Calls that were cancelled together are still here when the first of them runs.
         self._forget_cancelled()
-        while self._waiting and len(self._running) < self._places:
-            following = min(self._waiting, key=self._rank)
+        recent = time.monotonic() - TENANT_SECONDS
+        self._asked = {tenant: last for tenant, last in self._asked.items() if last > recent}
+        self._last_brief = {one: was for one, was in self._last_brief.items() if one in self._asked}
+        while len(self._running) < self._places:
+            following = min(filter(self._may, self._waiting), key=self._rank, default=None)
+            if following is None:
+                return
             if not following.part.brief and any(part.brief for part in self._running):
                 return  # it would slow down a call that is soon over
             self._waiting.remove(following)
             self._running.append(following.part)
-            self._last_brief = following.part.brief
-            self._callers.serve(following.caller, following.cost)
+            tenant = following.part.tenant
+            self._last_brief[tenant] = following.part.brief
+            self._tenants.serve(tenant, following.cost)
+            self._callers.serve((tenant, following.caller), following.cost)
             self._calls.serve(following.part.call, following.cost)
             following.given.set_result(None)
 
-    def _rank(self, waiting: _Waiting) -> tuple[bool, float, float, float]:
-        part = waiting.part
-        shares = self._callers.start(waiting.caller), self._calls.start(part.call)
-        return part.brief == self._last_brief, *shares, waiting.cost
+    def _may(self, waiting: _Waiting) -> bool:
+        """Returns whether a call's tenant may have one more place beside those that it has."""
+        tenant = waiting.part.tenant
+        has = sum(part.tenant == tenant for part in self._running)
+        return has < max(1, self._places - bool(self._asked.keys() - {tenant}))
+
+    def _rank(self, waiting: _Waiting) -> tuple[float, bool, float, float, float]:
+        part, tenant = waiting.part, waiting.part.tenant
+        shares = self._callers.start((tenant, waiting.caller)), self._calls.start(part.call)
+        kind = part.brief == self._last_brief.get(tenant, False)
+        return self._tenants.start(tenant), kind, *shares, waiting.cost
 
 
 class Turn:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import grpc.aio
@@ -27,13 +27,17 @@ class TokenServicer(tokens_pb2_grpc.TokenServiceServicer):
     Args:
         tokens: makes and revokes them.
         running: ends the calls of those that are revoked.
-        vault: knows the collections that they are for.
+        vault: returns that of the current call's caller, which knows the collections that they are for.
     """
 
-    def __init__(self, tokens: Tokens, running: Running, vault: Vault) -> None:
+    def __init__(self, tokens: Tokens, running: Running, vault: Callable[[], Vault]) -> None:
         self._tokens = tokens
         self._running = running
-        self._vault = vault
+        self._find = vault
+
+    @property
+    def _vault(self) -> Vault:
+        return self._find()
 
     async def CreateToken(self, request: pb.CreateTokenRequest, context: Context) -> pb.CreateTokenResponse:
         """Makes a token."""
@@ -63,7 +67,7 @@ class TokenServicer(tokens_pb2_grpc.TokenServiceServicer):
         return pb.RevokeTokenResponse()
 
 
-def register(tokens: Tokens, running: Running, vault: Vault, server: grpc.aio.Server) -> None:
+def register(tokens: Tokens, running: Running, vault: Callable[[], Vault], server: grpc.aio.Server) -> None:
     """Adds the rpcs of tokens to a server."""
     tokens_pb2_grpc.add_TokenServiceServicer_to_server(TokenServicer(tokens, running, vault), server)
 

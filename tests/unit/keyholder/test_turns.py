@@ -7,7 +7,7 @@ import pytest
 
 from blindsight.errors import Busy
 from blindsight.runtime import callers
-from services.keyholder.operations.turns import BRIEF_SECONDS, Part, Turns
+from services.keyholder.operations.turns import BRIEF_SECONDS, TENANT_SECONDS, Part, Turns
 
 
 class Clients:
@@ -19,14 +19,17 @@ class Clients:
         self.tasks: set[asyncio.Task] = set()
         self.running: asyncio.Queue[asyncio.Event] = asyncio.Queue()
 
-    def call(self, name: str, parts: int = 1, cost: float = 4, caller: str = "") -> asyncio.Task:
+    def call(
+        self, name: str, parts: int = 1, cost: float = 4, caller: str = "", tenant: str = ""
+    ) -> asyncio.Task:
         """Begins a call of some turns."""
-        task = asyncio.create_task(self._take(name, parts, cost, caller or name))
+        task = asyncio.create_task(self._take(name, parts, cost, caller or name, tenant))
         self.tasks.add(task)
         return task
 
-    async def _take(self, name: str, parts: int, cost: float, caller: str) -> None:
+    async def _take(self, name: str, parts: int, cost: float, caller: str, tenant: str) -> None:
         callers.current.set(caller)
+        callers.tenant.set(tenant)
         identity = object()
         for number in range(parts):
             part = Part(first=not number, last=number == parts - 1, call=identity)
@@ -113,6 +116,55 @@ async def test_the_calls_of_one_caller_take_turns_too() -> None:
     await clients.end_turns(9)
     assert all(sorted(clients.given[start : start + 3]) == ["a", "b", "c"] for start in (0, 3, 6))
     await clients.end_turns(3)
+
+
+async def test_tenants_share_whatever_number_of_callers_each_has() -> None:
+    clients = Clients(Turns(1))
+    for number in range(300):
+        clients.call("greedy", parts=1 + number % 3, caller=f"greedy {number}", tenant="greedy")
+    await clients.settle()
+    for _ in range(5):
+        clients.call("modest", parts=2, tenant="modest")
+    await clients.settle()
+    await clients.end_turns(21)
+    assert clients.given[1:21].count("modest") == 10
+    await clients.leave()
+
+
+async def test_a_tenant_leaves_others_a_place_while_they_ask_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    clients = Clients(Turns(2))
+    clients.call("modest", cost=1, tenant="modest")
+    for number in range(9):
+        clients.call(f"greedy {number}", cost=1, tenant="greedy")
+    await clients.settle()
+    await clients.end_turns(3)
+    assert clients.given == ["modest", "greedy 0", "greedy 1", "greedy 2"]  # one at a time
+    clients.call("modest", cost=1, tenant="modest")
+    await clients.settle()
+    assert clients.given[4:] == ["modest"]  # at once
+    await clients.end_turns(2)
+    assert clients.given[5:] == ["greedy 3"]
+    now += TENANT_SECONDS
+    await clients.end_turns(1)
+    assert clients.given[6:] == ["greedy 4", "greedy 5"]  # two at a time
+    await clients.leave()
+
+
+async def test_calls_of_one_tenant_that_wait_refuse_none_of_another() -> None:
+    turns = Turns(1, most_waiting=2)
+    clients = Clients(turns)
+    for number in range(3):
+        clients.call(f"greedy {number}", tenant="greedy")
+    await clients.settle()
+    modest = clients.call("modest", tenant="modest")
+    await clients.end_turns(1)
+    assert clients.given == ["greedy 0", "modest"]
+    await clients.end_turns(3)
+    await asyncio.wait_for(modest, 5)
 
 
 async def test_only_so_many_wait_and_a_call_that_has_begun_is_not_refused() -> None:

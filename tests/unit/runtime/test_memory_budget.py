@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from blindsight.errors import ResourceExhausted
+from blindsight.runtime import callers
 from blindsight.runtime.memory_budget import MemoryBudget
 
 
@@ -28,6 +29,23 @@ async def test_a_call_waits_for_memory_in_turn() -> None:
     first_done.set()
     await asyncio.gather(*tasks)
     assert order == ["first", "large", "small"]
+
+
+async def test_a_tenant_whose_calls_wait_in_a_long_line_keeps_no_other_waiting() -> None:
+    budget, served = MemoryBudget(10, "calls", most_waiting=5), []
+
+    async def call(tenant: str) -> None:
+        callers.tenant.set(tenant)
+        async with budget.reserve(10):
+            served.append(tenant)
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as calls:
+        for tenant in (*6 * ["greedy"], "modest"):
+            calls.create_task(call(tenant))
+    assert served.index("modest") <= 2
+    assert len(served) == 7
+    assert not budget.held_bytes
 
 
 async def test_memory_comes_back_from_calls_that_fail_or_are_cancelled() -> None:

@@ -18,6 +18,7 @@ from support.processes import pool_workers
 from support.worker_tasks import COMPUTE, Call, count_and_wait, fail_unpicklably, kill_once
 
 from blindsight.errors import Unavailable
+from blindsight.runtime import callers
 from blindsight.runtime.processpool import WorkerError, WorkerPool
 
 
@@ -164,6 +165,34 @@ async def test_the_death_of_an_idle_worker_is_noticed_without_a_task():
     await asyncio.wait_for(noticed.wait(), 30)
     assert workers() == []
     pool.close()
+
+
+async def test_a_worker_that_has_nothing_to_do_ends_and_the_next_task_has_another():
+    pool = WorkerPool(1, COMPUTE, idle_seconds=0.1)
+    try:
+        first = await pool.run(Call.of(os.getpid))
+        async with asyncio.timeout(30):
+            while workers():
+                await asyncio.sleep(0.05)
+        assert await pool.run(Call.of(os.getpid)) != first
+        assert not pool.restarts
+    finally:
+        await asyncio.to_thread(pool.close)
+
+
+async def test_the_tasks_of_tenants_are_run_in_turn():
+    pool, ran = WorkerPool(1, COMPUTE), []
+
+    async def task(tenant):
+        callers.tenant.set(tenant)
+        await pool.run(Call.of(os.getpid))
+        ran.append(tenant)
+
+    try:
+        await asyncio.gather(*map(task, (*20 * ["greedy"], "modest")))
+        assert ran.index("modest") <= 3
+    finally:
+        await asyncio.to_thread(pool.close)
 
 
 async def test_idle_workers_that_died_are_not_missed(pool):
