@@ -280,6 +280,42 @@ class KeySet(TypedDict):
     keygen_seconds: Seconds
 
 
+class KeyFile(TypedDict):
+    """A key file that was written.
+
+    Attributes:
+        key_id: of the key set in it, in hex.
+    """
+
+    file: str
+    key_id: str
+
+
+class RewrappedKeys(TypedDict):
+    """A key file that has another passphrase.
+
+    Attributes:
+        key_id: of the key set in it, in hex.
+        removed: the file with the old passphrase, where `up` had made it; or null.
+    """
+
+    file: str
+    key_id: str
+    removed: str | None
+
+
+class DestroyedKeys(TypedDict):
+    """A key set that is gone.
+
+    Attributes:
+        key_id: in hex.
+        removed: files that were overwritten and removed, the key file first.
+    """
+
+    key_id: str
+    removed: list[str]
+
+
 # --- collections and items ---------------------------------------------------------------------
 
 
@@ -836,6 +872,10 @@ ANSWERS: dict[str, Any] = {
     "backup": Backups,
     "restore": Backups,
     "keys create": KeySet,
+    "keys rewrap": RewrappedKeys,
+    "keys export": KeyFile,
+    "keys import": KeyFile,
+    "keys destroy": DestroyedKeys,
     "certificates init": CertificateAuthority,
     "certificates issue": Certificate,
     "certificates list": Certificates,

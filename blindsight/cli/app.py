@@ -40,7 +40,7 @@ from blindsight.cli import (
 )
 from blindsight.cli.compare import command as compare
 from blindsight.cli.diff import command as diff
-from blindsight.cli.local import backup, certificates, keys, up
+from blindsight.cli.local import backup, certificates, key_files, keys, up
 from blindsight.cli.search import command as search
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument, MissingPackage
 from blindsight.runtime.paths import at_home, tell_of_waiting
@@ -92,6 +92,10 @@ app.command("status", rich_help_panel=SERVICES)(status.status)
 app.command("check", rich_help_panel=SERVICES)(check.check)
 app.command("backup", rich_help_panel=SERVICES)(backup.backup)
 app.command("restore", rich_help_panel=SERVICES)(backup.restore)
+keys.app.command("rewrap")(key_files.rewrap)
+keys.app.command("export")(key_files.export)
+keys.app.command("import")(key_files.import_)
+keys.app.command("destroy")(key_files.destroy)
 app.add_typer(keys.app, name="keys", rich_help_panel=SERVICES)
 app.add_typer(certificates.app, name="certificates", rich_help_panel=SERVICES)
 app.add_typer(tokens.app, name="tokens", rich_help_panel=SERVICES)

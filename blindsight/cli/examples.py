@@ -29,6 +29,19 @@ EXAMPLES: dict[str, Sequence[str]] = {
         "blindsight restore /mnt/trusted /mnt/untrusted --data vault-2",
     ),
     "keys create": ("blindsight keys create -o keys.bsky --passphrase-file secret",),
+    "keys rewrap": (
+        "blindsight keys rewrap --data vault --new-passphrase-file secret",
+        "blindsight keys rewrap --key-file keys.bsky",
+    ),
+    "keys export": ("blindsight keys export -o copy.bsky --data vault",),
+    "keys import": (
+        "blindsight keys import copy.bsky --data vault-2",
+        "blindsight keys import copy.bsky --key-file keys.bsky",
+    ),
+    "keys destroy": (
+        "blindsight keys destroy --data vault",
+        "blindsight keys destroy --key-file keys.bsky",
+    ),
     "certificates init": ("blindsight certificates init --authority authority",),
     "certificates issue": (
         "blindsight certificates issue storage of-storage --authority authority",

@@ -29,6 +29,7 @@ def folder(tmp_path_factory):
     photos.photo("coffee").resize((60, 40)).save(made / "small.png")
     np.save(made / "rows.npy", np.random.default_rng(3).standard_normal((4, 8)))
     (made / "secret").write_text("words of a test\n")
+    (made / "other").write_text("other words of a test\n")
     return made
 
 
@@ -87,6 +88,16 @@ def test_the_answer_of_every_command_is_as_the_schema_says(up, folder, tmp_path)
     blind("collection", "delete", "lines", "--yes")
     blind("schemes")
     blind("keys", "create", "-o", tmp_path / "own.bsky", "--passphrase-file", folder / "secret")
+    key_file = ("--key-file", tmp_path / "own.bsky", "--passphrase-file", folder / "secret")
+    copied = blind(
+        "keys", "export", "-o", tmp_path / "copy.bsky", *key_file, "--new-passphrase-file", folder / "other"
+    )
+    again = (*key_file[2:], "--new-passphrase-file", folder / "other")
+    blind("keys", "rewrap", *key_file[:2], *again)
+    copy = (tmp_path / "copy.bsky", "--key-file", tmp_path / "third.bsky")
+    known = ("--passphrase-file", folder / "other", "--new-passphrase-file", folder / "secret")
+    assert blind("keys", "import", *copy, *known)["key_id"] == copied["key_id"]
+    blind("keys", "destroy", *key_file[:2], "--yes-destroy", copied["key_id"])
     own = ("--authority", tmp_path / "authority")
     assert blind("certificates", "init", *own)["folder"] == str(tmp_path / "authority")
     issued = blind("certificates", "issue", "storage", tmp_path / "of-storage", "--host", "::1", *own)

@@ -1,4 +1,4 @@
-"""`blindsight keys`: creates key files.  No other part of the command handles secrets."""
+"""`blindsight keys create`, and passphrases.  Only this and `key_files` handle secrets."""
 
 from __future__ import annotations
 
@@ -28,13 +28,7 @@ PassphraseFile = Annotated[
     ),
 ]
 
-app = typer.Typer(help="Create the owner's key set.")
-
-
-@app.callback()
-def keys() -> None:
-    """Keeps `create` a subcommand although it is the only one."""
-
+app = typer.Typer(help="The owner's key set: create it, change its passphrase, copy it, destroy it.")
 
 Out = Annotated[
     Path, typer.Option("-o", "--output", metavar="FILE", help="The key file, or a folder for it.")
@@ -56,18 +50,26 @@ def create(
     path = out if is_file else out / KEY_FILE_NAME
     if path.exists():
         raise AlreadyExists(f"{path} exists; a key file is never overwritten")
-    if passphrase_file is not None:
-        passphrase = read_passphrase(passphrase_file)
-    elif output.interactive():
-        passphrase = ask_passphrase(twice=True)
-    else:
-        raise InvalidArgument("no passphrase: want --passphrase-file FILE, or a terminal to ask on")
+    passphrase = given_passphrase(passphrase_file, "--passphrase-file", "Passphrase", twice=True)
     with output.spinner("creating the key set"):
         made = create_key_file(path, passphrase)
     if as_json:
         output.document({"file": str(path), **asdict(made)})
     else:
         output.answer(f"{path}: key {made.key_id}")
+
+
+def given_passphrase(file: Path | None, option: str, what: str, *, twice: bool) -> Secret:
+    """Reads a passphrase from the file that an option names, or asks for it.
+
+    Raises:
+        InvalidArgument: if there is neither a file nor a terminal to ask on.
+    """
+    if file is not None:
+        return read_passphrase(file)
+    if not output.interactive():
+        raise InvalidArgument(f"no {what.lower()}: want {option} FILE, or a terminal to ask on")
+    return ask_passphrase(what, twice=twice)
 
 
 def read_passphrase(path: Path) -> Secret:
@@ -77,11 +79,11 @@ def read_passphrase(path: Path) -> Secret:
     return passphrase.from_file(path)
 
 
-def ask_passphrase(*, twice: bool) -> Secret:
+def ask_passphrase(what: str = "Passphrase", *, twice: bool) -> Secret:
     """Asks for a passphrase on the terminal; for a new one twice."""
     from blindsight.trusted.keyring import passphrase
 
-    return passphrase.from_prompt(twice=twice)
+    return passphrase.from_prompt(what, twice=twice)
 
 
 def generate_passphrase(path: Path) -> Secret:

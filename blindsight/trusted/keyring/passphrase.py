@@ -8,6 +8,7 @@ from pathlib import Path
 
 from blindsight.errors import KeyFileError
 from blindsight.runtime import paths
+from blindsight.trusted.keyring.erasing import erase
 from blindsight.trusted.secrets import Secret
 
 MIN_CHARACTERS = 8
@@ -30,13 +31,13 @@ def from_file(path: Path) -> Secret:
     return _checked(text.rstrip("\r\n"))
 
 
-def from_prompt(*, twice: bool) -> Secret:
+def from_prompt(what: str = "Passphrase", *, twice: bool) -> Secret:
     """Asks for the passphrase on the terminal; `twice` for a new one.
 
     Raises:
         KeyFileError: if the two entries differ, or the passphrase is shorter than 8 characters.
     """
-    text = getpass.getpass("Passphrase: ")
+    text = getpass.getpass(f"{what}: ")
     if twice and getpass.getpass("Once more: ") != text:
         raise KeyFileError("the two passphrases differ")
     return _checked(text)
@@ -53,6 +54,21 @@ def generate(path: Path) -> Secret:
     path.touch(mode=0o600, exist_ok=False)
     path.write_text(text + "\n", encoding="utf-8")
     return Secret(text.encode())
+
+
+def forget(path: Path, passphrase: Secret) -> bool:
+    """Erases a file that holds this passphrase; returns whether there was one.
+
+    Raises:
+        KeyFileError: if it cannot be read or removed.
+    """
+    if not path.exists() or from_file(path).reveal_secret() != passphrase.reveal_secret():
+        return False
+    try:
+        erase(path)
+    except OSError as error:
+        raise KeyFileError(f"cannot remove {path}: {error.strerror}") from error
+    return True
 
 
 def _checked(text: str) -> Secret:
