@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import grpc.aio
 
 from blindsight.errors import BlindsightError, PermissionDenied
+from blindsight.runtime.callers import known as known_caller
 from blindsight.runtime.policy import callers
 from blindsight.runtime.roles import Role, role_of
 from blindsight.runtime.tls import Identity, serial_of
@@ -63,26 +64,27 @@ class Access:
     def require(
         self, method: str, context: grpc.aio.ServicerContext[Any, Any], _end: End | None = None, /
     ) -> Companion | None:
-        """Checks that a call may be made.
+        """Checks that a call may be made, and notes the number of its caller's certificate, if it has one.
 
         Raises:
             PermissionDenied: if it may not; it does not say why.
         """
-        if self._role(context) not in callers(method):
+        role, known = self._caller(context)
+        if role not in callers(method):
             raise PermissionDenied("permission denied: this caller may not make this call")
+        known_caller.set(known)
         return None
 
-    def _role(self, context: grpc.aio.ServicerContext[Any, Any]) -> Role | None:
+    def _caller(self, context: grpc.aio.ServicerContext[Any, Any]) -> tuple[Role | None, str]:
         shown = context.auth_context()
         if _one(shown, "transport_security_type") == "insecure":
-            return self._plaintext
+            return self._plaintext, ""
         named = role_of(_one(shown, "peer_uri"))
         own = self._own()
         if named is None or named[0] != own.vault or _one(shown, "ssl_tls_version") != _TLS:
-            return None
-        if serial_of(_one(shown, "x509_pem_cert")) in own.revoked:
-            return None
-        return named[1]
+            return None, ""
+        serial = serial_of(_one(shown, "x509_pem_cert"))
+        return (named[1], f"certificate {serial:x}") if serial not in own.revoked else (None, "")
 
 
 def _one(shown: Any, name: str) -> str:

@@ -8,6 +8,7 @@ stays connected.
 
 from __future__ import annotations
 
+from blindsight.runtime.limits import USUAL, Limits
 from blindsight.runtime.transfer import MAX_ANSWER_BYTES, MAX_MESSAGE_BYTES
 
 # Longer than a busy machine or a lost packet delays a ping, and shorter than a caller is willing to wait.
@@ -18,6 +19,10 @@ _CONNECT_SECONDS = 5.0
 _BEFORE_PING = 2 / 3
 # Servers close connections that ping more often than this: half the interval of the shortest setting.
 _LEAST_PING_SECONDS = LEAST_KEEPALIVE_SECONDS * _BEFORE_PING / 2
+# A connection without calls is closed after this; its client opens another for its next call.
+_UNUSED_SECONDS = 1800.0
+# A token of OIDC with room beside it; gRPC's own limit, without chance between a soft and a hard one.
+_METADATA_BYTES = 16 << 10
 # Calls that run when a connection gets so old end as they are, however long they take.
 _AGE_SECONDS = 3600.0
 
@@ -66,17 +71,26 @@ def client_options(
     ]
 
 
-def server_options(keepalive_seconds: float = KEEPALIVE_SECONDS, *, known: bool = False) -> Options:
+def server_options(
+    keepalive_seconds: float = KEEPALIVE_SECONDS, *, known: bool = False, limits: Limits = USUAL
+) -> Options:
     """Returns the options of a server.
 
     Args:
         keepalive_seconds: how long a client may be silent, pings included, before it counts as lost.
         known: whether clients show certificates, which they must do again for new calls after an hour.
+        limits: those that gRPC's core keeps.
     """
     return [
         *([("grpc.max_connection_age_ms", _milliseconds(_AGE_SECONDS))] if known else []),
         *_sizes(MAX_MESSAGE_BYTES, MAX_ANSWER_BYTES),
         *_keepalive(keepalive_seconds),
+        ("grpc.max_allowed_incoming_connections", limits.connections),
+        ("grpc.max_concurrent_streams", limits.calls_per_caller),
+        ("grpc.server_handshake_timeout_ms", _milliseconds(limits.handshake_seconds)),
+        ("grpc.max_connection_idle_ms", _milliseconds(_UNUSED_SECONDS)),
+        ("grpc.max_metadata_size", _METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", _METADATA_BYTES),
         # By default gRPC allows a ping every five minutes, and ends all calls at the third that is too early.
         ("grpc.http2.min_ping_interval_without_data_ms", _milliseconds(_LEAST_PING_SECONDS)),
         # Two servers on one port would share its calls at random.

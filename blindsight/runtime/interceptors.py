@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -14,14 +17,15 @@ from google.protobuf.message import DecodeError
 from blindsight.errors import BlindsightError, Busy, CutOff, Draining, InvalidArgument, Unavailable
 from blindsight.runtime import callers, logs, metrics, request_ids, status
 from blindsight.runtime.access import Companion, Doorkeeper
+from blindsight.runtime.limits import USUAL, Limits
 from blindsight.runtime.uploads import Upload, Uploads
 
 # When a caller cancels, gRPC first ends the stream of requests, and reports the cancellation at most this
 # much later.
 _WHY_SECONDS = 0.01
-# Calls at once, of all callers together; more are refused.
-MOST_CALLS = 2048
 _STOPPED = "the service stopped before this call was done"
+# Streams of probes and of reflection at once, which need no leave to call; they count for no caller.
+_MOST_QUIET = 64
 _QUIET = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 
 
@@ -31,14 +35,24 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
     Args:
         uploads: limits what calls are sent; None: the servicers do.
         access: whether a caller may make a call; None: everybody may.
+        limits: of calls, and of how long they wait for their callers.
 
     Attributes:
         idle: event that is set while no call is running.
     """
 
-    def __init__(self, uploads: Uploads | None = None, access: Doorkeeper | None = None) -> None:
+    def __init__(
+        self,
+        uploads: Uploads | None = None,
+        access: Doorkeeper | None = None,
+        limits: Limits = USUAL,
+    ) -> None:
         self._uploads = uploads
         self._access = access
+        self.limits = limits
+        # Calls by caller, until their answers are taken.
+        self._callers: Counter[str] = Counter()
+        self._quiet = 0
         self.idle = asyncio.Event()
         self.idle.set()
         self._refusing = False
@@ -58,8 +72,10 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         for call in self._running:
             call.end_with(CutOff(_STOPPED))
 
-    def begin(self, call: _Call, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        """Registers a call.
+    def begin(
+        self, call: _Call, method: str, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> Callable[[], None]:
+        """Registers a call; returns what to call when its answers are taken: it counts until then.
 
         Raises:
             PermissionDenied: if the caller may not make it.
@@ -70,10 +86,25 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
             call.go_with(self._access.require(method, context, call.end_with))
         if self._refusing:
             raise Draining("the service is stopping; call again when it is back")
-        if len(self._running) >= MOST_CALLS:
-            raise Busy(f"{MOST_CALLS} calls are running already")
+        forget = self._count(callers.known.get() or callers.address_of(context.peer()))
         self._running.add(call)
         self.idle.clear()
+        return forget
+
+    def _count(self, caller: str) -> Callable[[], None]:
+        if self._callers.total() >= self.limits.calls:
+            raise Busy(f"{self.limits.calls} calls are running already, want fewer at a time")
+        if self._callers[caller] >= self.limits.calls_per_caller:
+            most = self.limits.calls_per_caller
+            raise Busy(f"{most} calls of this caller are running already, want fewer at a time")
+        self._callers[caller] += 1
+
+        def forget() -> None:
+            self._callers[caller] -= 1
+            if not self._callers[caller]:
+                del self._callers[caller]
+
+        return forget
 
     def end(self, call: _Call) -> None:
         """Unregisters a call."""
@@ -88,50 +119,92 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
     ) -> Any:
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or method.startswith(_QUIET):
+        if handler is None:
             return handler
+        if method.startswith(_QUIET):
+            return self._of_probes(handler)
         given = dict(handler_call_details.invocation_metadata or ()).get(request_ids.KEY, "")
         upload = Upload(self._uploads, method) if self._uploads is not None else None
-        read = _Reader(handler.request_deserializer, upload)
+        read = _Reader(handler, upload, self.limits.stall_seconds)
         call = _Call(self, method, request_ids.valid(given) or request_ids.new(), read)
+        # gRPC would read a message that is alone before it asks here whether it may be sent at all, and for
+        # as long as its sender likes: so all requests are streams.
         if handler.response_streaming:
-            kind = (
-                grpc.stream_stream_rpc_method_handler
-                if handler.request_streaming
-                else grpc.unary_stream_rpc_method_handler
-            )
-            wrapped: Any = call.streaming(handler.stream_stream or handler.unary_stream)
-        else:
-            kind = (
-                grpc.stream_unary_rpc_method_handler
-                if handler.request_streaming
-                else grpc.unary_unary_rpc_method_handler
-            )
-            wrapped = call.unary(handler.stream_unary or handler.unary_unary)
-        return kind(wrapped, None, handler.response_serializer)
+            streaming = call.streaming(handler.stream_stream or handler.unary_stream)
+            return grpc.stream_stream_rpc_method_handler(streaming, None, handler.response_serializer)
+        unary = call.unary(handler.stream_unary or handler.unary_unary)
+        return grpc.stream_unary_rpc_method_handler(unary, None, handler.response_serializer)
+
+    def _of_probes(self, handler: Any) -> Any:
+        """Returns a handler of health or reflection that answers a few streams at a time."""
+        inner = handler.stream_stream or handler.unary_stream
+        if inner is None:
+            return handler
+
+        async def limited(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+            if self._quiet >= _MOST_QUIET:
+                await context.abort(
+                    grpc.StatusCode.RESOURCE_EXHAUSTED, f"{_MOST_QUIET} streams of probes run already"
+                )
+            self._quiet += 1
+            try:
+                if inspect.isasyncgenfunction(inner):
+                    async for answer in inner(request, context):
+                        await context.write(answer)
+                else:
+                    await inner(request, context)
+            finally:
+                self._quiet -= 1
+
+        made = (
+            grpc.stream_stream_rpc_method_handler
+            if handler.request_streaming
+            else grpc.unary_stream_rpc_method_handler
+        )
+        return made(limited, handler.request_deserializer, handler.response_serializer)
 
 
 class _Reader:
     """Parses requests in place of gRPC, which would answer an unreadable one with UNKNOWN and no reason.
 
     Args:
-        deserialize: parses one request.
-        upload: limits a stream of them.
+        handler: whose requests; what parses them, and whether they are a stream.
+        upload: limits what is sent.
+        stall_seconds: how long a request that is one message may take to come.
 
     Attributes:
-        ended: whether a stream of requests was read to its end.
+        ended: whether all requests were read.
         companion: is told of each request; None: nobody is.
     """
 
-    def __init__(self, deserialize: Callable[[bytes], Any], upload: Upload | None) -> None:
+    def __init__(self, handler: Any, upload: Upload | None, stall_seconds: float) -> None:
         self.ended = False
         self.companion: Companion | None = None
         self._upload = upload
-        self._deserialize = deserialize
+        self._deserialize = handler.request_deserializer
+        self._streams = handler.request_streaming
+        self._stall_seconds = stall_seconds
 
-    def __call__(self, request: bytes | AsyncIterator[bytes]) -> Any:
-        """Parses one request, or a stream of them."""
-        return self._parse(request) if isinstance(request, bytes) else self._parse_all(request)
+    async def __call__(self, coming: AsyncIterator[bytes]) -> Any:
+        """Parses one request as soon as there is room for it, or returns a stream of them."""
+        return self._all(coming) if self._streams else await self._one(coming)
+
+    async def _one(self, coming: AsyncIterator[bytes]) -> Any:
+        messages: Any = aiter(coming)
+        try:
+            async with asyncio.timeout(self._stall_seconds):
+                data = await anext(messages, None)
+        except TimeoutError:
+            raise InvalidArgument(
+                f"nothing came for {self._stall_seconds:g} s, want the message of this rpc"
+            ) from None
+        if data is None:
+            self.ended = True
+            raise InvalidArgument("the call ended without a message, want one")
+        await messages.aclose()  # else it keeps the message
+        if self._upload is not None:
+            await self._upload.hold(len(data))
+        return self._parse(data)
 
     def _parse(self, data: bytes) -> Any:
         try:
@@ -142,15 +215,10 @@ class _Reader:
             self.companion.received(message)
         return message
 
-    async def _parse_all(self, parts: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    async def _all(self, parts: AsyncIterator[bytes]) -> AsyncIterator[Any]:
         async for data in self._upload.parts(parts) if self._upload is not None else parts:
             yield self._parse(data)
         self.ended = True
-
-    async def admit(self, request: bytes | AsyncIterator[bytes]) -> None:
-        """Waits for room for a request that is one message; the parts of a stream do that one by one."""
-        if self._upload is not None and isinstance(request, bytes):
-            await self._upload.hold(len(request))
 
     def release(self) -> None:
         """Ends the call."""
@@ -167,6 +235,7 @@ class _Call:
         _, *self._labels = method.split("/")
         self._request_id = request_id
         self._read = read
+        self._untaken: asyncio.Task[None] | None = None
         self._started = 0.0
 
     def _begin(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
@@ -176,8 +245,10 @@ class _Call:
         callers.current.set(context.peer())
 
     def _admit(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        self._calls.begin(self, self._method, context)
+        forget = self._calls.begin(self, self._method, context)
         self._task = asyncio.current_task()
+        self._forget = forget
+        context.add_done_callback(lambda _: forget() if self._untaken is None else None)
 
     def go_with(self, companion: Companion | None) -> None:
         """Gives the call its companion."""
@@ -242,13 +313,29 @@ class _Call:
             await self._fail(self._why or Unavailable(_STOPPED), context)
         self._end(grpc.StatusCode.CANCELLED)
 
+    def _give_up(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        """Ends a call whose caller takes no answers: its work at once; the caller is told when it listens."""
+        self._untaken = asyncio.ensure_future(self._tell_untaken(context))
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _tell_untaken(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        seconds = self._calls.limits.idle_seconds
+        answer = status.to_status(Unavailable(f"no answer was taken for {seconds:g} s, call again"))
+        try:
+            with suppress(grpc.aio.AbortError, grpc.aio.BaseError, asyncio.CancelledError):
+                await context.abort(
+                    _code(answer.code), answer.message, trailing_metadata=status.metadata_of(answer)
+                )
+        finally:
+            self._forget()
+
     def unary(self, inner: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
         async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             self._begin(context)
             try:
                 self._admit(context)
-                await self._read.admit(request)
-                response = await inner(self._read(request), context)
+                response = await inner(await self._read(request), context)
                 await self._answering(response)
                 await self._settled()
             except grpc.aio.AbortError:
@@ -272,12 +359,17 @@ class _Call:
         self, inner: Callable[[Any, Any], AsyncIterator[Any]]
     ) -> Callable[[Any, Any], AsyncIterator[Any]]:
         async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+            loop = asyncio.get_running_loop()
             self._begin(context)
             try:
                 self._admit(context)
-                async for response in inner(self._read(request), context):
+                async for response in inner(await self._read(request), context):
                     await self._answering(response)
-                    yield response
+                    waiting = loop.call_later(self._calls.limits.idle_seconds, self._give_up, context)
+                    try:
+                        yield response
+                    finally:
+                        waiting.cancel()
                 await self._settled()
             except grpc.aio.AbortError:
                 self._calls.end(self)
@@ -286,7 +378,7 @@ class _Call:
                 await self._cancelled(context)
                 raise
             except GeneratorExit:
-                self._end(grpc.StatusCode.CANCELLED)
+                self._end(grpc.StatusCode.CANCELLED if self._untaken is None else grpc.StatusCode.UNAVAILABLE)
                 raise
             except Exception as error:
                 await self._refuse(error, context)

@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from blindsight.errors import InvalidArgument, Unavailable
-from blindsight.runtime import logs, reflection
+from blindsight.runtime import addresses, connections, logs, reflection
 from blindsight.runtime.access import Doorkeeper
 from blindsight.runtime.addresses import is_loopback
 from blindsight.runtime.channels import KEEPALIVE_SECONDS, server_options
 from blindsight.runtime.health import LIVENESS, READINESS
 from blindsight.runtime.interceptors import RequestInterceptor
+from blindsight.runtime.limits import USUAL, Limits
 from blindsight.runtime.shutdown import Shutdown
 from blindsight.runtime.tls import Certificates
 from blindsight.runtime.uploads import Uploads
@@ -77,6 +78,7 @@ class Server:
         on_drain: called before waiting for running calls; ends those that would not end by themselves.
         uploads: limits what calls are sent; None: the servicers do.
         access: whether a caller may make a call; None: everybody may.
+        limits: of callers.
     """
 
     def __init__(
@@ -88,12 +90,14 @@ class Server:
         on_drain: Callable[[], None] = lambda: None,
         uploads: Uploads | None = None,
         access: Doorkeeper | None = None,
+        limits: Limits = USUAL,
     ) -> None:
         self._names = names
         self._load = load
         self._on_drain = on_drain
-        self._calls = RequestInterceptor(uploads, access)
-        options = server_options(keepalive_seconds, known=access is not None)
+        self._calls = RequestInterceptor(uploads, access, limits)
+        self._limits = replace(limits, connections=connections.make_room(limits.connections))
+        options = server_options(keepalive_seconds, known=access is not None, limits=self._limits)
         self._server = grpc.aio.server(interceptors=[self._calls], options=options)
         self._health = health.aio.HealthServicer()
         register(self._server)
@@ -112,6 +116,9 @@ class Server:
         await self._set_ready(ready=False)
         await self._health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
         bound = {one.setting: self._bind(one) for one in listeners}
+        ports = [addresses.parse(address).port for address in bound.values()]
+        watch = connections.ConnectionWatch(ports, self._limits.connections_per_peer)
+        self._watching = asyncio.create_task(watch.run())
         await self._server.start()
         return bound
 
@@ -160,6 +167,7 @@ class Server:
             self._calls.cut_off()
             await self._calls.idle.wait()  # needs no timeout: `shutdown` ends the process
         await self._server.stop(_LAST_WORDS_SECONDS)
+        await _cancelled(self._watching)
         logs.get().info("drained")
 
 

@@ -138,7 +138,9 @@ async def serve(
         InvalidArgument, Unavailable: see `Server.start`.
     """
     allowed = access or settings.access
-    server = Server(names, register, settings.keepalive_seconds, load, on_drain, uploads, allowed)
+    server = Server(
+        names, register, settings.keepalive_seconds, load, on_drain, uploads, allowed, settings.limits
+    )
     shutdown = Shutdown(settings.drain_seconds)
     announce("listening", await server.start(settings.listeners))
     await server.run(shutdown)

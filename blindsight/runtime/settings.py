@@ -15,6 +15,7 @@ from blindsight.runtime import addresses, logs
 from blindsight.runtime.access import Access
 from blindsight.runtime.backoff import RETRY_SECONDS
 from blindsight.runtime.channels import KEEPALIVE_SECONDS, LEAST_KEEPALIVE_SECONDS, MOST_KEEPALIVE_SECONDS
+from blindsight.runtime.limits import USUAL, Limits
 from blindsight.runtime.peer import Connection
 from blindsight.runtime.server import Listener
 from blindsight.runtime.tls import Certificates
@@ -136,10 +137,32 @@ class ServiceSettings(ProcessSettings):
     Attributes:
         address: where to serve, HOST:PORT; port 0 takes a free one.
         data: the service's own folder; zones never share one.
+        max_connections, max_connections_per_peer, max_calls, max_calls_per_caller, handshake_seconds,
+            stall_seconds, idle_seconds: see `Limits`.
     """
 
     address: str = "127.0.0.1:0"
     data: Path
+    max_connections: int = pydantic.Field(default=USUAL.connections, ge=1, le=1 << 20)
+    max_connections_per_peer: int = pydantic.Field(default=USUAL.connections_per_peer, ge=1)
+    max_calls: int = pydantic.Field(default=USUAL.calls, ge=1)
+    max_calls_per_caller: int = pydantic.Field(default=USUAL.calls_per_caller, ge=1, le=1 << 20)
+    handshake_seconds: float = pydantic.Field(default=USUAL.handshake_seconds, gt=0, le=3600)
+    stall_seconds: float = pydantic.Field(default=USUAL.stall_seconds, gt=0)
+    idle_seconds: float = pydantic.Field(default=USUAL.idle_seconds, gt=0)
+
+    @property
+    def limits(self) -> Limits:
+        """What is taken from callers at once, and how long they are waited for."""
+        return Limits(
+            self.max_connections,
+            self.max_connections_per_peer,
+            self.max_calls,
+            self.max_calls_per_caller,
+            self.handshake_seconds,
+            self.stall_seconds,
+            self.idle_seconds,
+        )
 
     @property
     def listeners(self) -> list[Listener]:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Collection
 from typing import TypeVar
 
 from blindsight.errors import Busy, InvalidArgument, ResourceExhausted
+from blindsight.runtime.limits import USUAL
 
 Part = TypeVar("Part")
 
@@ -15,8 +16,6 @@ Part = TypeVar("Part")
 FREE_BYTES = 64 << 10
 # What a call may hold that uses the first of what it is sent before the last has come.
 FLOWING_BYTES = 64 << 20
-# The longest pause of a caller, and the longest wait for room.
-STALL_SECONDS = 60.0
 # Calls that wait; each has one message in its hands.
 MOST_WAITING = 64
 
@@ -27,16 +26,22 @@ class Uploads:
     Args:
         total_bytes: the limit; what comes beyond it is left with its sender.
         flowing: methods, "/service/name", that use the first of what they are sent before the last has come.
-        stall_seconds: a caller that sends nothing for this long is refused, but for flowing methods; so is
-            one that finds no room for this long.
+        stall_seconds: a caller that sends nothing for this long is refused; so is one that finds no room for
+            this long.
+        idle_seconds: the first, for flowing methods: what was sent before stays.
     """
 
     def __init__(
-        self, total_bytes: int, flowing: Collection[str] = (), stall_seconds: float = STALL_SECONDS
+        self,
+        total_bytes: int,
+        flowing: Collection[str] = (),
+        stall_seconds: float = USUAL.stall_seconds,
+        idle_seconds: float = USUAL.idle_seconds,
     ) -> None:
         self.total_bytes = total_bytes
         self.flowing = frozenset(flowing)
         self.stall_seconds = stall_seconds
+        self.idle_seconds = idle_seconds
         self._free = total_bytes
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
@@ -116,9 +121,9 @@ class Upload:
             yield part
 
     async def _next(self, coming: AsyncIterator[bytes]) -> bytes | None:
-        seconds = self._uploads.stall_seconds
+        seconds = self._uploads.idle_seconds if self._flowing else self._uploads.stall_seconds
         try:
-            async with asyncio.timeout(None if self._flowing else seconds):
+            async with asyncio.timeout(seconds):
                 return await anext(coming, None)
         except TimeoutError:
             raise InvalidArgument(f"nothing came for {seconds:g} s, want the rest of the stream") from None

@@ -21,7 +21,6 @@ class EvaluatorSettings(ServiceSettings):
         combine_seconds: a weighted sum that takes longer is given up.
         transform_seconds: a filter or a difference of planes that takes longer is given up.
         threads: of the kernel, in the one process that scores.
-        stall_seconds: a call on whose stream nothing comes for so long is refused.
     """
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix="BLINDSIGHT_EVALUATOR_")
@@ -30,7 +29,6 @@ class EvaluatorSettings(ServiceSettings):
     cache_bytes: int = Field(default=16 << 30, ge=0)
     preload: bool = True
     workers: int = Field(default_factory=lambda: min(2, cores()), ge=1)
-    stall_seconds: float = Field(default=60.0, gt=0)
     combine_seconds: float = Field(default=600.0, gt=0)
     transform_seconds: float = Field(default=600.0, gt=0)
     threads: int = Field(default_factory=cores, ge=1)

@@ -76,7 +76,9 @@ async def _serve(settings: KeyholderSettings) -> None:
                 SERVICES,
                 partial(_register, keyholder, tokens, running),
                 on_drain=keyholder.drain,
-                uploads=Uploads(settings.upload_bytes, FLOWING),
+                uploads=Uploads(
+                    settings.upload_bytes, FLOWING, settings.stall_seconds, settings.idle_seconds
+                ),
                 access=UserAccess(settings.access, tokens, running, required=settings.require_tokens),
             )
         finally:

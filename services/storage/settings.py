@@ -20,7 +20,6 @@ class StorageSettings(ServiceSettings):
         read_streams: reads of blocks, slots and originals at a time; more of them wait their turn.
         turn_seconds: appends to one collection take turns; one lasts no longer, and none waits longer for it.
         lease_seconds: a keyholder that is silent for so long may be replaced by another of the same keys.
-        stall_seconds: a stream on which the peer neither sends nor takes anything for so long ends.
     """
 
     model_config = SettingsConfigDict(env_prefix="BLINDSIGHT_STORAGE_", extra="forbid", frozen=True)
@@ -32,4 +31,3 @@ class StorageSettings(ServiceSettings):
     read_streams: int = Field(default=16, ge=1)
     turn_seconds: float = Field(default=5.0, gt=0)
     lease_seconds: float = Field(default=15.0, gt=0, le=3600)
-    stall_seconds: float = Field(default=60.0, gt=0)

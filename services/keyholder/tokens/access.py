@@ -8,6 +8,7 @@ from typing import Any
 import grpc.aio
 
 from blindsight.errors import Unauthenticated
+from blindsight.runtime import callers
 from blindsight.runtime.access import Access, End
 from blindsight.trusted.vault import scope
 from blindsight.wire.tokens import METADATA_KEY, SCHEME
@@ -58,6 +59,7 @@ class UserAccess:
             raise denied(grant.role, f"call {method.rpartition('/')[2]}")
         acting(grant)
         scope.limit(grant.collections)
+        callers.known.set(f"token {grant.token_id}")
         return _Visit(self._running.begin(grant, end))
 
 

@@ -11,8 +11,8 @@ import grpc.aio
 import pytest
 
 from blindsight.errors import Busy, InvalidArgument, ResourceExhausted
-from blindsight.runtime import interceptors
 from blindsight.runtime.interceptors import RequestInterceptor
+from blindsight.runtime.limits import USUAL, Limits
 from blindsight.runtime.status import from_rpc_error, never_began
 from blindsight.runtime.uploads import FLOWING_BYTES, FREE_BYTES, Uploads
 
@@ -52,10 +52,10 @@ Call = Callable[..., Awaitable[bytes]]
 class Served:
     """A server with a limit on uploads, and one connection to it."""
 
-    def __init__(self, uploads: Uploads) -> None:
+    def __init__(self, uploads: Uploads, limits: Limits = USUAL) -> None:
         self.uploads = uploads
         self.handler = Collects()
-        self._server = grpc.aio.server(interceptors=[RequestInterceptor(uploads)])
+        self._server = grpc.aio.server(interceptors=[RequestInterceptor(uploads, limits=limits)])
         self._server.add_generic_rpc_handlers([self.handler])
 
     async def __aenter__(self) -> Self:
@@ -150,11 +150,15 @@ async def test_an_upload_larger_than_all_memory_is_refused_at_once() -> None:
         assert served.uploads.held_bytes == 0
 
 
-async def test_a_caller_that_stops_in_the_middle_is_refused_and_its_memory_is_free() -> None:
-    async with Served(Uploads(4 * CHUNK, stall_seconds=0.2)) as served:
-        raised = from_rpc_error(await failed(served.call(CHUNK, ends=False)), "the service")
+@pytest.mark.parametrize(("method", "seconds"), [(COLLECT, 0.2), (FLOW, 0.4)])
+async def test_a_caller_that_stops_in_the_middle_is_refused_and_its_memory_is_free(
+    method: str, seconds: float
+) -> None:
+    uploads = Uploads(4 * CHUNK, [FLOW], stall_seconds=0.2, idle_seconds=0.4)
+    async with Served(uploads) as served:
+        raised = from_rpc_error(await failed(served.call(CHUNK, method=method, ends=False)), "the service")
         assert isinstance(raised, InvalidArgument)
-        assert raised.message == "nothing came for 0.2 s, want the rest of the stream"
+        assert raised.message == f"nothing came for {seconds} s, want the rest of the stream"
         await served.until(lambda: served.uploads.held_bytes == 0)
 
 
@@ -201,9 +205,8 @@ async def test_a_stream_of_which_only_the_header_came_holds_nothing_until_more_c
         await served.until(lambda: uploads.held_bytes == 0)
 
 
-async def test_only_so_many_calls_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interceptors, "MOST_CALLS", 2)
-    async with Served(Uploads(CHUNK)) as served:
+async def test_only_so_many_calls_run_at_once() -> None:
+    async with Served(Uploads(CHUNK), Limits(calls=2)) as served:
         calls = [served.call(1) for _ in range(2)]
         await served.until(lambda: served.handler.came == 2)
         error = await failed(served.call(1))
