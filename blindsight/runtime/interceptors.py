@@ -23,6 +23,8 @@ from blindsight.runtime.uploads import Upload, Uploads
 # When a caller cancels, gRPC first ends the stream of requests, and reports the cancellation at most this
 # much later.
 _WHY_SECONDS = 0.01
+# For a message to come whose call is refused.
+_PASS_SECONDS = 0.2
 _STOPPED = "the service stopped before this call was done"
 # Streams of probes and of reflection at once, which need no leave to call; they count for no caller.
 _MOST_QUIET = 64
@@ -183,6 +185,7 @@ class _Reader:
         self._upload = upload
         self._deserialize = handler.request_deserializer
         self._streams = handler.request_streaming
+        self._asked = False
         self._stall_seconds = stall_seconds
 
     async def __call__(self, coming: AsyncIterator[bytes]) -> Any:
@@ -190,10 +193,9 @@ class _Reader:
         return self._all(coming) if self._streams else await self._one(coming)
 
     async def _one(self, coming: AsyncIterator[bytes]) -> Any:
-        messages: Any = aiter(coming)
         try:
             async with asyncio.timeout(self._stall_seconds):
-                data = await anext(messages, None)
+                data = await self._next(coming)
         except TimeoutError:
             raise InvalidArgument(
                 f"nothing came for {self._stall_seconds:g} s, want the message of this rpc"
@@ -201,10 +203,26 @@ class _Reader:
         if data is None:
             self.ended = True
             raise InvalidArgument("the call ended without a message, want one")
-        await messages.aclose()  # else it keeps the message
         if self._upload is not None:
             await self._upload.hold(len(data))
         return self._parse(data)
+
+    async def pass_over(self, coming: AsyncIterator[bytes]) -> None:
+        """Gives a message that is alone and was refused unseen a moment to come.
+
+        Some clients hear no answer while they send.
+        """
+        if not (self._streams or self._asked):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PASS_SECONDS):
+                    await self._next(coming)
+
+    async def _next(self, coming: AsyncIterator[bytes]) -> bytes | None:
+        self._asked = True
+        messages: Any = aiter(coming)
+        data: bytes | None = await anext(messages, None)
+        await messages.aclose()  # else it keeps the message
+        return data
 
     def _parse(self, data: bytes) -> Any:
         try:
@@ -248,7 +266,9 @@ class _Call:
         forget = self._calls.begin(self, self._method, context)
         self._task = asyncio.current_task()
         self._forget = forget
-        context.add_done_callback(lambda _: forget() if self._untaken is None else None)
+        # The stubs of gRPC call a class what may be any function.
+        done: Any = lambda _: forget() if self._untaken is None else None  # noqa: E731
+        context.add_done_callback(done)
 
     def go_with(self, companion: Companion | None) -> None:
         """Gives the call its companion."""
@@ -285,13 +305,16 @@ class _Call:
         why = {"reason": reason} if reason else {}
         logs.get().info("rpc", method=self._method, code=code.name, seconds=round(seconds, 6), **why)
 
-    async def _refuse(self, error: Exception, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        if self._read.ended:
-            try:
+    async def _refuse(
+        self, error: Exception, request: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]
+    ) -> None:
+        try:
+            await self._read.pass_over(request)
+            if self._read.ended:
                 await asyncio.sleep(_WHY_SECONDS)
-            except asyncio.CancelledError:
-                await self._cancelled(context)
-                raise
+        except asyncio.CancelledError:
+            await self._cancelled(context)
+            raise
         await self._fail(error, context)
 
     async def _fail(self, error: Exception, context: grpc.aio.ServicerContext[Any, Any]) -> None:
@@ -331,7 +354,7 @@ class _Call:
             self._forget()
 
     def unary(self, inner: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
-        async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        async def handle(request: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             self._begin(context)
             try:
                 self._admit(context)
@@ -345,7 +368,7 @@ class _Call:
                 await self._cancelled(context)
                 raise
             except Exception as error:
-                await self._refuse(error, context)
+                await self._refuse(error, request, context)
                 raise
             finally:
                 self._read.release()
@@ -358,7 +381,9 @@ class _Call:
     def streaming(
         self, inner: Callable[[Any, Any], AsyncIterator[Any]]
     ) -> Callable[[Any, Any], AsyncIterator[Any]]:
-        async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+        async def handle(
+            request: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]
+        ) -> AsyncIterator[Any]:
             loop = asyncio.get_running_loop()
             self._begin(context)
             try:
@@ -381,7 +406,7 @@ class _Call:
                 self._end(grpc.StatusCode.CANCELLED if self._untaken is None else grpc.StatusCode.UNAVAILABLE)
                 raise
             except Exception as error:
-                await self._refuse(error, context)
+                await self._refuse(error, request, context)
                 raise
             finally:
                 self._read.release()
