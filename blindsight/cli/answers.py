@@ -13,6 +13,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 from blindsight.backup.manifest import Entry
 from blindsight.cli.compare.results import Images, LeftOut, Query, Row
 from blindsight.client.models import IngestItem
+from blindsight.wire.audit import AuditFault, AuditRecord
 from blindsight.wire.collections import Alarm, CheckProgress, CollectionInfo, ServiceStatus
 from blindsight.wire.imaging import Keypoint
 from blindsight.wire.imports import FailedItem, ImportInfo, RemarkedItem
@@ -187,6 +188,30 @@ class CreatedToken(TokenDocument):
 
     token: NotRequired[str]
     path: NotRequired[str]
+
+
+class AuditRecords(TypedDict):
+    """Records of the audit log, the oldest first."""
+
+    records: list[AuditRecord]
+
+
+class VerifiedAudit(TypedDict):
+    """What a verification of the audit log found.
+
+    Attributes:
+        records: number that was looked at.
+        faults: the first hundred; empty: all is right.
+        first: number of the oldest record that is kept.
+        last: number of the newest.
+        chain: of the newest, in hex; LAST:CHAIN is what --expect takes.
+    """
+
+    records: int
+    faults: list[AuditFault]
+    first: int
+    last: int
+    chain: str
 
 
 class Tokens(TypedDict):
@@ -881,6 +906,8 @@ ANSWERS: dict[str, Any] = {
     "certificates list": Certificates,
     "certificates renew": Renewed,
     "certificates revoke": Revoked,
+    "audit show": AuditRecords,
+    "audit verify": VerifiedAudit,
     "tokens create": CreatedToken,
     "tokens list": Tokens,
     "tokens revoke": RevokedToken,

@@ -17,6 +17,7 @@ from typer.exceptions import TyperException
 
 from blindsight import __version__
 from blindsight.cli import (
+    audit,
     check,
     collections,
     combine,
@@ -99,6 +100,7 @@ keys.app.command("destroy")(key_files.destroy)
 app.add_typer(keys.app, name="keys", rich_help_panel=SERVICES)
 app.add_typer(certificates.app, name="certificates", rich_help_panel=SERVICES)
 app.add_typer(tokens.app, name="tokens", rich_help_panel=SERVICES)
+app.add_typer(audit.app, name="audit", rich_help_panel=SERVICES)
 app.add_typer(collections.app, name="collection", rich_help_panel=COLLECTIONS)
 app.command("ingest", rich_help_panel=COLLECTIONS)(ingest.ingest)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=COLLECTIONS)

@@ -54,6 +54,14 @@ EXAMPLES: dict[str, Sequence[str]] = {
         "blindsight tokens create --role uploader --label phone",
         "blindsight tokens create --role searcher --expires 30d -o tablet.token",
     ),
+    "audit show": (
+        "blindsight audit show --since 1d",
+        "blindsight audit show --token 0123456789ab --collection holiday --json",
+    ),
+    "audit verify": (
+        "blindsight audit verify",
+        "blindsight audit verify --folder backup/keyholder --passphrase-file FILE",
+    ),
     "tokens list": ("blindsight tokens list",),
     "tokens revoke": ("blindsight tokens revoke 0123456789ab",),
     "collection create": (

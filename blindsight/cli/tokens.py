@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import nullcontext
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
 from blindsight.cli import files, options, output
+from blindsight.cli.moments import moment
 from blindsight.cli.options import DEFAULT_ADDRESS, Address, Json
 from blindsight.errors import InvalidArgument
 from blindsight.wire.tokens import Reveal, TokenRole
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 _ROLES = tuple(role.name.lower() for role in TokenRole)
 _REVEALED = tuple(one.name.lower() for one in Reveal)
 _SEARCHING = (TokenRole.OWNER, TokenRole.EDITOR, TokenRole.SEARCHER)
-_AFTER = re.compile(r"([0-9]{1,6})([mhd])")
-_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 app = typer.Typer(help="Tokens for others, within limits: create, list, revoke.", no_args_is_help=True)
 
@@ -85,7 +83,7 @@ def create(
     searcher (search, compare, fetch what was found), auditor (see that all is there). Its bearer names the
     file that it is in as --token-file or BLINDSIGHT_TOKEN_FILE.
     """
-    until = _moment(expires) if expires else None
+    until = moment("--expires", expires) if expires else None
     names = [name.strip() for name in collections.split(",") if name.strip()]
     if collections and not names:
         raise InvalidArgument(f"--collections {collections!r}, want names with commas between them")
@@ -143,24 +141,6 @@ def _keep(vault: Vault, made: NewToken, file: BinaryIO) -> None:
     except BaseException:
         vault.revoke_token(made.about.id)
         raise
-
-
-def _moment(text: str) -> datetime:
-    """Returns when a token ends: so long after now, or at a time, in UTC if it has no zone."""
-    found = _AFTER.fullmatch(text)
-    try:
-        if found is not None:
-            return datetime.now(UTC) + timedelta(**{_UNITS[found[2]]: int(found[1])})
-        given = datetime.fromisoformat(text)
-    except OverflowError:
-        raise InvalidArgument(
-            f"--expires {text!r}, want a time before the year 10000, or none: never"
-        ) from None
-    except ValueError:
-        raise InvalidArgument(
-            f"--expires {text!r}, want 90m, 12h or 30d, or a time as 2027-01-31T00:00:00Z"
-        ) from None
-    return given if given.tzinfo is not None else given.replace(tzinfo=UTC)
 
 
 def _document(token: Token) -> dict[str, Any]:

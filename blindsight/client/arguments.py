@@ -197,9 +197,9 @@ CHECKS: MappingProxyType[str, _Check] = MappingProxyType(
         "request_id": _optional(text),
         "address": _optional(text),
         **dict.fromkeys(("tls", "token_file"), _optional(_path)),
-        **dict.fromkeys(("role", "token_id", "label"), text),
+        **dict.fromkeys(("role", "token_id", "label", "collection"), text),
         "collections": lambda what, value: several(what, value, "a list of names"),
-        "expires": _optional(_moment),
+        **dict.fromkeys(("expires", "since"), _optional(_moment)),
         "reveal": _optional(text),
         "remove": _keys,
         "status": _status,
@@ -209,7 +209,9 @@ CHECKS: MappingProxyType[str, _Check] = MappingProxyType(
         "inputs": lambda what, value: several(what, value, "a list of pictures or arrays"),
         "ratio": number,
         **dict.fromkeys(("scheme", "parameter_set", "embedder", "channels", "border"), _optional(text)),
-        **dict.fromkeys(("metric", "mode", "image_mode", "colours", "order", "page_token"), _optional(text)),
+        **dict.fromkeys(
+            ("expected", "metric", "mode", "image_mode", "colours", "order", "page_token"), _optional(text)
+        ),
         **dict.fromkeys(("k", "page_size", "scales", "side"), natural),
         **dict.fromkeys(("octaves", "key_bits", "dimension", "expected_size", "size"), _optional(natural)),
         **dict.fromkeys(("offset", "plane_halo", "index"), _count),

@@ -208,6 +208,8 @@ class AsyncVault:
     create_token = _awaited(Vault.create_token)
     tokens = _awaited(Vault.tokens)
     revoke_token = _awaited(Vault.revoke_token)
+    audit_page = _awaited(Vault.audit_page)
+    verify_audit = _awaited(Vault.verify_audit)
     verify = _awaited(Vault.verify)
     combine = _awaited(Vault.combine)
     filter = _awaited(Vault.filter)

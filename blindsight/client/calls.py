@@ -18,6 +18,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from blindsight.client.apart import Apart, Outcome
 from blindsight.client.channels import Channels
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument, Unavailable
+from blindsight.rpc.keyholder.v1.audit_pb2_grpc import AuditServiceStub
 from blindsight.rpc.keyholder.v1.imaging_pb2_grpc import ImagingServiceStub
 from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
 from blindsight.rpc.keyholder.v1.keyholder_pb2_grpc import KeyholderServiceStub
@@ -346,6 +347,7 @@ class Connection:
         self.imports = ImportServiceStub(named)
         self.imaging = ImagingServiceStub(named)
         self.tokens = TokenServiceStub(named)
+        self.audit = AuditServiceStub(named)
         self._retry_seconds = retry_seconds
 
     def backoff(self) -> Backoff:

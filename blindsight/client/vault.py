@@ -9,14 +9,16 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from blindsight.client import tokens
+from blindsight.client import audit, tokens
 from blindsight.client.arguments import checked, text
+from blindsight.client.audit import AuditCallback
 from blindsight.client.calls import Connection
 from blindsight.client.collection import Collection
 from blindsight.client.contents import UNARY_SECONDS
 from blindsight.client.tokens import NewToken
 from blindsight.errors import InvalidArgument
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
+from blindsight.wire.audit import AuditPage, AuditVerification
 from blindsight.wire.collections import CollectionInfo, CollectionRequest, Metric, Rollback, VaultStatus
 from blindsight.wire.tokens import Token
 
@@ -224,6 +226,45 @@ class Vault:
             NotFound: if there is none of this id.
         """
         tokens.revoke(self._connection, token_id)
+
+    def audit_page(
+        self,
+        *,
+        since: datetime | None = None,
+        token_id: str = "",
+        collection: str = "",
+        page_size: int = 100,
+        page_token: str | None = None,
+    ) -> AuditPage:
+        """Returns a page of the audit log: who did what with which outcome, the newest first.
+
+        Args:
+            since: only records from then on; None: all.
+            token_id: only those of this token; empty: all.
+            collection: only those about this collection, by its name, or its id in hex; empty: all.
+            page_size: at most 1000.
+            page_token: `next_page_token` of the page before; None: the first.
+
+        Raises:
+            NotFound: if there is no such collection.
+            PermissionDenied: if the caller is neither an owner nor an auditor of the whole vault.
+        """
+        return audit.page(self._connection, since, token_id, collection, page_size, page_token)
+
+    def verify_audit(
+        self, *, expected: str | None = None, progress: AuditCallback | None = None
+    ) -> AuditVerification:
+        """Reads the whole audit log, and says what of it was altered, dropped, moved or cut off.
+
+        Args:
+            expected: "NUMBER:CHAIN" of an earlier verification, `last` and `chain`: that the log was set back
+                since is noticed; None: that is not asked.
+            progress: called after every answer of the keyholder.
+
+        Returns:
+            The result; `faults` is empty if all is right.
+        """
+        return audit.verify(self._connection, expected, progress)
 
     def verify(
         self,

@@ -60,6 +60,7 @@ OF_KEYHOLDER: Mapping[str, frozenset[Role]] = {
     "ImportService": _OWNER,
     "ImagingService": _OWNER,
     "TokenService": _OWNER,
+    "AuditService": _OWNER,
     "WorkerService": _WORKER,
 }
 

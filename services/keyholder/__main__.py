@@ -19,6 +19,9 @@ from blindsight.trusted.keyring.keys import KeySet
 from blindsight.trusted.keyring.sealing import Sealer
 from blindsight.trusted.queue import open_queue
 from services.keyholder import servicer
+from services.keyholder.audit import servicer as audit_servicer
+from services.keyholder.audit.audit import Audit
+from services.keyholder.audit.log import AuditLog
 from services.keyholder.imaging import servicer as imaging
 from services.keyholder.jobs import servicer as jobs
 from services.keyholder.jobs.store import JobStore
@@ -38,6 +41,7 @@ SERVICES = (
     jobs.WORKERS_NAME,
     imaging.SERVICE_NAME,
     tokens_servicer.SERVICE_NAME,
+    audit_servicer.SERVICE_NAME,
 )
 # They store what comes while more is sent.
 FLOWING = (f"/{servicer.SERVICE_NAME}/Ingest", f"/{jobs.SERVICE_NAME}/CreateImport")
@@ -65,7 +69,10 @@ async def _serve(settings: KeyholderSettings) -> None:
         )
         lease = Lease(opened.key_id, holder_id(settings.data), settings.retry_seconds)
         keyholder = Keyholder(opened, machine, settings.data, lease)
+        audit = Audit(AuditLog(settings.data, opened, settings.audit_bytes, settings.audit_days))
+        keyholder.warnings.append(lambda: audit.alarm)
         try:
+            await audit.start()
             if settings.queue_url:
                 store = JobStore(settings.jobs_file)
                 opened_queue = partial(open_queue, settings.queue_url, settings.queue, settings.certificates)
@@ -74,16 +81,17 @@ async def _serve(settings: KeyholderSettings) -> None:
             await service.serve(
                 settings,
                 SERVICES,
-                partial(_register, keyholder, tokens, running),
+                partial(_register, keyholder, tokens, running, audit),
                 on_drain=keyholder.drain,
                 uploads=Uploads(
                     settings.upload_bytes, FLOWING, settings.stall_seconds, settings.idle_seconds
                 ),
-                access=UserAccess(settings.access, tokens, running, required=settings.require_tokens),
+                access=UserAccess(settings.access, tokens, running, audit, required=settings.require_tokens),
             )
         finally:
             await keyholder.close()
             await machine.close()
+            await audit.close()
             tokens.close()
 
 
@@ -102,11 +110,14 @@ def _measure(parameter_set: str, seconds: float) -> None:
     KEYGEN_SECONDS.labels(scheme, parameter_set).observe(seconds)
 
 
-def _register(keyholder: Keyholder, tokens: Tokens, running: Running, server: grpc.aio.Server) -> None:
+def _register(
+    keyholder: Keyholder, tokens: Tokens, running: Running, audit: Audit, server: grpc.aio.Server
+) -> None:
     servicer.register(lambda: keyholder, server)
     jobs.register(keyholder.keys, lambda: keyholder.imports, keyholder.lease, server)
     imaging.register(lambda: keyholder.processing, server)
     tokens_servicer.register(tokens, running, lambda: keyholder.vault, server)
+    audit_servicer.register(audit.log, lambda: keyholder.vault, server)
 
 
 if __name__ == "__main__":

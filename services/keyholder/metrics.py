@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 
 from blindsight.runtime.metrics import LONG_SECONDS, SECONDS, Reading
@@ -46,6 +46,28 @@ DECRYPT_SECONDS = Histogram(
 ANSWER_ERRORS = Counter(
     "blindsight_keyholder_answer_errors_total",
     "Answers of the evaluator or storage that were not what they should be, and were refused.",
+    registry=REGISTRY,
+)
+CALLS = Counter(
+    "blindsight_keyholder_calls_total",
+    "Calls that were let in.",
+    ("role", "code"),
+    registry=REGISTRY,
+)
+QUERIES = Counter(
+    "blindsight_keyholder_queries_total",
+    "Queries of searches and verifications.",
+    ("role",),
+    registry=REGISTRY,
+)
+AUDIT_FAILURES = Counter(
+    "blindsight_keyholder_audit_failures_total",
+    "Times that records could not be written to the audit log.",
+    registry=REGISTRY,
+)
+AUDIT_DAMAGED = Gauge(
+    "blindsight_keyholder_audit_damaged",
+    "1 if the audit log was found damaged when the keyholder started.",
     registry=REGISTRY,
 )
 COMBINE_KEYGEN_SECONDS = Histogram(

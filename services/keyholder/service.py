@@ -155,6 +155,8 @@ class Keyholder:
         self._preloading: asyncio.Task[None] | None = None
         self._bulk: BulkIngest | None = None
         self._stopping = asyncio.Event()
+        # Each returns a sentence for the status, or nothing.
+        self.warnings: list[Callable[[], str]] = []
 
     async def open_imports(
         self, store: JobStore, open_queue: Callable[[], Queue], keep_jobs_days: float
@@ -538,6 +540,7 @@ class Keyholder:
                         FENCED if self.lease.fenced else "",
                         self._alarms.text(self.vault.unreadable, self.vault.lost),
                         self._machine.processes.weakness,
+                        *(warning() for warning in self.warnings),
                     ],
                 )
             ),

@@ -32,6 +32,8 @@ class KeyholderSettings(ServiceSettings, QueueSettings):
         imaging_bytes: memory of all image processing at once, by estimates; jobs wait for their part of it.
         upload_bytes: what all callers together may send before it is used; more is read later.
         keep_jobs_days: bulk ingests that ended so long ago are forgotten, see `jobs.retention`; 0 keeps them.
+        audit_bytes: of the audit log; the oldest records are deleted for room.
+        audit_days: files of the audit log whose records are all older are deleted; 0 keeps them.
         workers: processes that encrypt, decrypt and embed.
     """
 
@@ -47,6 +49,8 @@ class KeyholderSettings(ServiceSettings, QueueSettings):
     imaging_bytes: int = Field(default_factory=lambda: memory_limit_bytes() // 2, ge=1)
     upload_bytes: int = Field(default_factory=lambda: memory_limit_bytes() // 4, ge=1 << 20)
     keep_jobs_days: float = Field(default=30.0, ge=0)
+    audit_bytes: int = Field(default=1 << 30, ge=1 << 20)
+    audit_days: float = Field(default=400.0, ge=0)
     workers: int = Field(default_factory=cores, ge=1)
 
     @property

@@ -21,6 +21,7 @@ NAMES = {
     "AcceptRollback AcknowledgeAlarms GetStatus",
     "imports": "CreateImport GetImport WatchImport ListImports CancelImport RetryImport DropFailed",
     "tokens": "CreateToken ListTokens RevokeToken",
+    "audit": "ListRecords VerifyLog",
     "workers": "ReportItems NoteTrial",
     "imaging": "Filter Diff Keypoints Match",
     "evaluator": "Score CompareAll Combine Transform Difference ScaleSpace Prepare DropCollection GetStatus",

@@ -76,6 +76,8 @@ def test_the_answer_of_every_command_is_as_the_schema_says(up, folder, tmp_path)
     made = blind("tokens", "create", "--role", "searcher", "--collections", "album", "--expires", "1d")
     assert made["id"] in [one["id"] for one in blind("tokens", "list")["tokens"]]
     blind("tokens", "revoke", made["id"])
+    assert blind("audit", "show", "--last", "2")["records"]
+    assert blind("audit", "verify")["faults"] == []
     blind("collection", "alias", "album", "again")
     blind("collection", "unalias", "again")
     blind("collection", "rename", "rows", "lines")

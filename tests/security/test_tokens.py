@@ -19,7 +19,7 @@ import blindsight
 from blindsight.client import Collection, Hit, Vault
 from blindsight.errors import InvalidArgument, NotFound, PermissionDenied, Unauthenticated
 from blindsight.parameters import Scheme
-from blindsight.rpc.keyholder.v1 import imaging_pb2, imports_pb2, keyholder_pb2, tokens_pb2
+from blindsight.rpc.keyholder.v1 import audit_pb2, imaging_pb2, imports_pb2, keyholder_pb2, tokens_pb2
 from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
 from blindsight.rpc.keyholder.v1.keyholder_pb2_grpc import KeyholderServiceStub
 from blindsight.runtime.channels import client_options
@@ -32,7 +32,7 @@ from services.keyholder.tokens.reveal import shown
 from services.keyholder.tokens.roles import MAY_CALL, callers
 from services.keyholder.tokens.store import Grant
 
-CONTRACTS = (keyholder_pb2, imports_pb2, imaging_pb2, tokens_pb2)
+CONTRACTS = (keyholder_pb2, imports_pb2, imaging_pb2, tokens_pb2, audit_pb2)
 METHODS = sorted(
     f"/{service.full_name}/{method.name}"
     for contract in CONTRACTS

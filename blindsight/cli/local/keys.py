@@ -13,6 +13,7 @@ from blindsight.cli.options import Json
 from blindsight.errors import AlreadyExists, InvalidArgument
 
 if TYPE_CHECKING:
+    from blindsight.trusted.keyring.keys import KeySet
     from blindsight.trusted.secrets import Secret
 
 # The name that the keyholder expects in its data folder.
@@ -77,6 +78,13 @@ def read_passphrase(path: Path) -> Secret:
     from blindsight.trusted.keyring import passphrase
 
     return passphrase.from_file(path)
+
+
+def open_key_set(path: Path, passphrase: Secret) -> KeySet:
+    """Opens a key file."""
+    from blindsight.trusted.keyring import keyfile
+
+    return keyfile.read(path, passphrase)
 
 
 def ask_passphrase(what: str = "Passphrase", *, twice: bool) -> Secret:

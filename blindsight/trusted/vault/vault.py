@@ -82,6 +82,7 @@ class Vault:
         name, fields = config.name, config.linear().fields
         self._keys.secret_key(config.parameter_set)  # raises if the key file is older than the parameter set
         collection_id = os.urandom(16)
+        scope.named(collection_id)
         wanted = StoredCollection(
             collection_id=collection_id,
             name_tag=self._tag(name),
@@ -137,6 +138,11 @@ class Vault:
         """
         name = composed(name)
         self._storage.fence.require()
+        found = await self._get(name)
+        scope.named(found.record.collection_id)
+        return found
+
+    async def _get(self, name: str) -> OpenCollection:
         opened = self._known(name)
         if opened is not None:
             await self._settled(opened)
@@ -254,6 +260,12 @@ class Vault:
         """Returns the name that a collection had when it was last seen; empty if it never was."""
         head = self._heads.get(collection_id)
         return head.name if head is not None else ""
+
+    def called(self, collection_id: bytes) -> str:
+        """Returns the name of a collection for people, also of one that is gone."""
+        head = self._heads.get(collection_id)
+        gone = head is None or head.state is not State.LIVE
+        return f"deleted {collection_id.hex()[:8]}" if gone or head is None else head.name
 
     def suspect(self, collection_id: bytes) -> None:
         """Notes that another process wrote: the slot map is read again before it is used."""
@@ -417,6 +429,7 @@ class Vault:
         collection_id = record.collection_id if record is not None else known
         if collection_id is None:
             raise _unknown(name, await self.names())
+        scope.named(collection_id)
         opened = self._open.get(collection_id)
         async with opened.lock if opened is not None else nullcontext():
             if opened is not None and opened.config.name != name:

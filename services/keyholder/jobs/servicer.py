@@ -15,7 +15,6 @@ from blindsight.trusted.clients.fencing import Fence
 from blindsight.trusted.ingest.records import Job
 from blindsight.trusted.ingest.worker_token import TOKEN_KEY, WorkerAccess
 from blindsight.trusted.keyring.keys import KeySet
-from blindsight.trusted.vault import scope
 from blindsight.wire.imports import FailedItem, ImportHeader, RemarkedItem
 from services.keyholder.jobs import wire
 from services.keyholder.jobs.importer import Imports
@@ -99,8 +98,7 @@ class ImportServicer(imports_pb2_grpc.ImportServiceServicer):
     async def _permitted(self, import_id: str) -> bytes:
         """Returns the id of an import, unless its collection is not for the caller."""
         job_id = wire.job_id(import_id)
-        if scope.only() is not None:
-            await self._imports.require_in_scope(job_id)
+        await self._imports.require_in_scope(job_id)
         return job_id
 
     async def _named(self, job: Job) -> pb.Import:

@@ -14,6 +14,7 @@ _EDITORS = _OWNER | {TokenRole.EDITOR}
 _WRITERS = _EDITORS | {TokenRole.UPLOADER}
 _READERS = _EDITORS | {TokenRole.SEARCHER}
 _WATCHERS = _EDITORS | {TokenRole.AUDITOR}
+_AUDITORS = _OWNER | {TokenRole.AUDITOR}
 _ALL = frozenset(TokenRole)
 
 # By service of the contract and rpc.  Workers prove in another way what they are.
@@ -67,6 +68,10 @@ MAY_CALL: Mapping[str, Mapping[str, frozenset[TokenRole]]] = {
         "CreateToken": _OWNER,
         "ListTokens": _OWNER,
         "RevokeToken": _OWNER,
+    },
+    "AuditService": {
+        "ListRecords": _AUDITORS,
+        "VerifyLog": _AUDITORS,
     },
 }
 # Of what may put other items in the place of those that are there: an upsert, a repair.

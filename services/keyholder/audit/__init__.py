@@ -1,0 +1,1 @@
+"""Who did what to which collection with which outcome: an append-only log, chained by keyed hashes."""
