@@ -61,13 +61,13 @@ QUERIES = Counter(
     registry=REGISTRY,
 )
 AUDIT_FAILURES = Counter(
-    "blindsight_keyholder_audit_failures_total",
+    "blindsight_keyholder_audit_errors_total",
     "Times that records could not be written to the audit log.",
     registry=REGISTRY,
 )
 AUDIT_DAMAGED = Gauge(
-    "blindsight_keyholder_audit_damaged",
-    "1 if the audit log was found damaged when the keyholder started.",
+    "blindsight_keyholder_audit_damage_errors",
+    "Whether the audit log was found damaged when the keyholder started: 1 if it was.",
     registry=REGISTRY,
 )
 COMBINE_KEYGEN_SECONDS = Histogram(

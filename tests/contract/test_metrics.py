@@ -14,10 +14,12 @@ from blindsight.runtime.metrics import SHARED, Reading
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "metrics.md"
 OURS = re.compile(
     r"blindsight_((keyholder|evaluator|storage|worker)_)?([a-z]+_)*"
-    r"(seconds|bytes|items|jobs|restarts|collections|segments|evictions|errors)(_total)?"
+    r"(seconds|bytes|items|jobs|restarts|collections|segments|evictions|errors|calls|queries)(_total)?"
 )
 COMMUNITY = {"grpc_server_handled_total", "grpc_server_handling_seconds", "grpc_server_in_flight"}
 CLOSED_SETS = {
+    "role",
+    "code",
     "scheme",
     "parameter_set",
     "embedder",
