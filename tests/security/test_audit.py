@@ -249,12 +249,15 @@ def test_on_a_full_disk_a_reserve_is_written_and_then_nothing_changes_or_is_reve
                 search = partial(album.search_vectors, VECTORS[0], k=2)
                 with pytest.raises(ResourceExhausted, match="the audit log cannot be written"):
                     [search() for _ in range(200)]  # what is left of a page of the file is room, too
-                assert "the audit log cannot be written" in vault.status().services[0].alarm
-                for refused in (lambda: album.delete(["k"]), lambda: album.search_vectors(VECTORS[0])):
+                # A shorter record may find room where a longer one found none.
+                assert re.search("cannot be written|disk is full", vault.status().services[0].alarm)
+                for refused in (lambda: album.delete(["no such item"]), search):
                     with pytest.raises(ResourceExhausted, match="what is not on record is not done"):
-                        refused()
+                        [refused() for _ in range(200)]
                 small.clear()
-                wait_until(lambda: not vault.status().services[0].alarm, what="the end of the alarm")
+                wait_until(
+                    lambda: not vault.status().services[0].alarm, seconds=60, what="the end of the alarm"
+                )
                 assert album.count() == 10
                 album.delete(["k"])
                 assert vault.verify_audit().faults == ()
