@@ -19,6 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from blindsight.errors import CertificateError, InvalidArgument, Unavailable
 from blindsight.runtime.channels import client_options
 from blindsight.runtime.leaving import leave
+from blindsight.runtime.roles import Role
 from blindsight.runtime.tls import Certificates, channel_credentials, channel_options
 
 ANSWER_SECONDS = 5.0
@@ -28,18 +29,21 @@ LIVENESS, READINESS = "liveness", "readiness"
 _METRICS, _TLS = "metrics", "--tls"
 
 
-def require_serving(address: str, name: str = READINESS, tls: Path | None = None) -> None:
+def require_serving(
+    address: str, name: str = READINESS, tls: Path | None = None, role: Role | None = None
+) -> None:
     """Checks that the service at HOST:PORT serves.
 
     Args:
         name: "readiness", "liveness", or the full name of a proto service.
-        tls: folder of the service's certificate, which is shown to it; None: unencrypted.
+        tls: folder of a certificate, which is shown to it; None: unencrypted.
+        role: the service's; None: that of the certificate.
 
     Raises:
         Unavailable: if nothing answers within 5 seconds, or the service is not ready: it starts or stops.
         CertificateError: see `Certificates`.
     """
-    with _channel(address, tls) as channel:
+    with _channel(address, tls, role) as channel:
         try:
             check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]
             answer = check(health_pb2.HealthCheckRequest(service=name), timeout=ANSWER_SECONDS)
@@ -63,11 +67,11 @@ def require_metrics(address: str, tls: Path | None = None) -> None:
         raise Unavailable(f"{address} serves no metrics: {type(error).__name__}") from error
 
 
-def _channel(address: str, tls: Path | None) -> grpc.Channel:
+def _channel(address: str, tls: Path | None, role: Role | None) -> grpc.Channel:
     if tls is None:
         return grpc.insecure_channel(address, options=client_options())
     own = Certificates(tls).current
-    options = [*client_options(), *channel_options(own.role)]
+    options = [*client_options(), *channel_options(role or own.role)]
     return grpc.secure_channel(address, channel_credentials(own), options=options)
 
 

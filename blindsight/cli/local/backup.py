@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +17,7 @@ from blindsight.cli import options, output
 from blindsight.cli.local.keys import KEY_FILE_NAME
 from blindsight.cli.local.setup import GENERATED_NAME
 from blindsight.cli.local.temporary import ended_in_order
+from blindsight.cli.local.zones import Zone
 from blindsight.cli.options import Json
 from blindsight.cli.status import ZONE_STYLES
 from blindsight.errors import InvalidArgument
@@ -27,14 +27,6 @@ if TYPE_CHECKING:
     from blindsight.backup.parts import Kept, Service
 
 _MIB = 1 << 20
-
-
-class Zone(StrEnum):
-    """The zones to back up."""
-
-    ALL = "all"
-    TRUSTED = "trusted"
-    UNTRUSTED = "untrusted"
 
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Empty, or to be made.", show_default=False)]

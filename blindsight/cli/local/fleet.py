@@ -8,17 +8,19 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from blindsight.cli import output
 from blindsight.cli.local.keys import KEY_FILE_NAME
-from blindsight.cli.local.setup import TLS, Certificates, Passphrase
+from blindsight.cli.local.setup import TLS, Certificates, Passphrase, Received
 from blindsight.cli.local.supervisor import Child, Recipe, drain
-from blindsight.errors import CertificateError
+from blindsight.cli.local.zones import ZONES, Places, Zone
+from blindsight.errors import CertificateError, Unavailable
 from blindsight.runtime.announcing import announced
 from blindsight.runtime.owner_notes import OWNER_TOKEN_FILE, noted
+from blindsight.runtime.roles import Role
 
-ZONES = {"storage": "untrusted", "evaluator": "untrusted", "keyholder": "trusted"}
 WORKER_ZONE = ZONES["keyholder"]
 # Folders beside those of the services: the embedded queue of bulk ingest, and the workers' logs.
 QUEUE, WORKER = "queue", "worker"
@@ -26,6 +28,8 @@ _ANY_PORT = "127.0.0.1:0"
 # The keyholder serves users at an address of its own.
 _FOR_WORKERS = "worker_address"
 _DAY_SECONDS = 86_400.0
+# Services elsewhere may start at the same time.
+_SERVER_SECONDS, _SERVER_PAUSE_SECONDS = 30.0, 1.0
 
 
 def worker_name(number: int) -> str:
@@ -38,22 +42,37 @@ class Plan:
     """The settings of a fleet.
 
     Attributes:
+        zone: which services it has.
         folders: folders by service, and by `QUEUE` and `WORKER`.
-        address: address of the keyholder.
-        passphrase: passphrase of the key set.
-        metrics_ports: ports by name of a service or worker; empty for none.
-        queue_url: URL of the queue of bulk ingest.
-        workers: number of workers.
+        places: where storage and evaluator serve; of the trusted zone alone, where they are.
         certificates: by which they know each other.
+        metrics_ports: ports by name of a service or worker; empty for none.
+        trusted: of the trusted zone; None without it.
     """
 
+    zone: Zone
     folders: Mapping[str, Path]
+    places: Places
+    certificates: Certificates | Received
+    metrics_ports: Mapping[str, int]
+    trusted: Trusted | None
+
+
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """The settings of the trusted zone.
+
+    Attributes:
+        address: address of the keyholder.
+        passphrase: passphrase of the key set.
+        queue_url: URL of the queue of bulk ingest.
+        workers: number of workers.
+    """
+
     address: str
     passphrase: Passphrase
-    metrics_ports: Mapping[str, int]
     queue_url: str
     workers: int
-    certificates: Certificates
 
 
 class Fleet:
@@ -95,7 +114,7 @@ class Fleet:
         stopping.cancel()
         await asyncio.wait({running, stopping})
         if failure is None:
-            self._report("stopping: workers and keyholder first, then evaluator and storage")
+            self._report(f"stopping {', '.join(child.recipe.name for child in self._children[::-1])}")
         await drain(self._children[::-1], hurry)
         if failure is not None:
             raise failure
@@ -132,20 +151,52 @@ class Fleet:
 
     async def _start_all(self) -> None:
         plan = self._plan
-        self._announcing.enter_context(announced(plan.address))
-        storage = await self._start_service("storage", {"address": _ANY_PORT}, {})
-        places = {"storage_address": storage.address}
-        evaluator = await self._start_service("evaluator", {"address": _ANY_PORT}, places)
-        places["evaluator_address"] = evaluator.address
-        trusted = places | {"passphrase_file": plan.passphrase.path, "queue_url": plan.queue_url}
-        serving = {"address": plan.address, _FOR_WORKERS: _ANY_PORT}
-        keyholder = await self._start_service("keyholder", serving, trusted)
+        if plan.trusted is not None:
+            self._announcing.enter_context(announced(plan.trusted.address))
+        if plan.zone is Zone.TRUSTED:
+            places = await self._find_server(plan.places)
+        else:
+            places = await self._start_untrusted(plan.places)
+        if plan.trusted is not None:
+            await self._start_trusted(plan.trusted, places)
+
+    async def _find_server(self, places: Places) -> Places:
+        """Waits for storage and evaluator elsewhere, which a keyholder would wait for without a word.
+
+        Raises:
+            Unavailable: if they stay away.
+        """
+        from blindsight.runtime import health
+
+        certificate = self._plan.folders["keyholder"] / TLS
+        for role, address in ((Role.STORAGE, places.storage), (Role.EVALUATOR, places.evaluator)):
+            ask = partial(health.require_serving, address, tls=certificate, role=role)
+            with output.spinner(f"waiting for {role} at {address}"):
+                await _until_answered(ask, f"{role} at {address}")
+        return places
+
+    async def _start_untrusted(self, places: Places) -> Places:
+        storage = await self._start_service("storage", {"address": places.storage}, {})
+        known = {"storage_address": storage.address}
+        evaluator = await self._start_service("evaluator", {"address": places.evaluator}, known)
+        return Places(storage.address, evaluator.address)
+
+    async def _start_trusted(self, trusted: Trusted, places: Places) -> None:
+        plan = self._plan
+        known = {
+            "storage_address": places.storage,
+            "evaluator_address": places.evaluator,
+            "passphrase_file": trusted.passphrase.path,
+            "queue_url": trusted.queue_url,
+        }
+        serving = {"address": trusted.address, _FOR_WORKERS: _ANY_PORT}
+        keyholder = await self._start_service("keyholder", serving, known)
         self._announcing.enter_context(announced(keyholder.address))  # if its port was any
         owner = plan.folders["keyholder"] / OWNER_TOKEN_FILE
         self._announcing.enter_context(noted(keyholder.address, owner))
         key_file = str(plan.folders["keyholder"] / KEY_FILE_NAME)
-        of_worker = trusted | {"keyholder_address": keyholder.addresses[_FOR_WORKERS], "key_file": key_file}
-        for number in range(1, plan.workers + 1):
+        of_worker = known | {"keyholder_address": keyholder.addresses[_FOR_WORKERS], "key_file": key_file}
+        for number in range(1, trusted.workers + 1):
             recipe = self._recipe(worker_name(number), WORKER_ZONE, plan.folders[WORKER], of_worker)
             await self._start(Child(recipe, {}, self._report))
 
@@ -158,8 +209,9 @@ class Fleet:
     def _recipe(self, name: str, zone: str, folder: Path, settings: Mapping[str, str]) -> Recipe:
         port = self._plan.metrics_ports.get(name)
         metrics = {"metrics_port": str(port)} if port is not None else {}
+        trusted = self._plan.trusted
         # The untrusted zone must not inherit the passphrase.
-        descriptors = self._plan.passphrase.descriptors if zone == WORKER_ZONE else ()
+        descriptors = trusted.passphrase.descriptors if trusted is not None and zone == WORKER_ZONE else ()
         serves = name in ZONES
         own = {**settings, **metrics, "tls": str(folder / TLS)}
         return Recipe(name, zone, folder, own, descriptors, serves=serves)
@@ -171,3 +223,17 @@ class Fleet:
             await child.start()
         self._started(child, time.monotonic() - started)
         return child
+
+
+async def _until_answered(ask: Callable[[], None], what: str) -> None:
+    deadline = time.monotonic() + _SERVER_SECONDS
+    while True:
+        try:
+            return await asyncio.to_thread(ask)
+        except Unavailable:
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"{what} does not answer, or not to this vault's certificate; tried for "
+                    f"{_SERVER_SECONDS:g} seconds: start it there with `blindsight up --zone untrusted`"
+                ) from None
+        await asyncio.sleep(_SERVER_PAUSE_SECONDS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from blindsight.cli.local.fleet import worker_name
 from blindsight.errors import InvalidArgument, Unavailable
@@ -14,30 +14,35 @@ _METRICS_ORDER = ("keyholder", "evaluator", "storage")
 _LAST_PORT = 65535
 
 
-def metrics_ports(first: int, taken: int, workers: int) -> dict[str, int]:
+def metrics_ports(
+    first: int, taken: Iterable[int], services: Collection[str], workers: int
+) -> dict[str, int]:
     """Returns the metrics port of each service and worker, from `first` on; an empty mapping if that is 0.
 
     Args:
         first: the first port, or 0.
-        taken: port of the keyholder itself.
+        taken: ports that services are given themselves.
+        services: names of those that run.
         workers: number of workers.
 
     Raises:
-        InvalidArgument: if there are not enough ports up to 65535, or `taken` is one of them.
+        InvalidArgument: if there are not enough ports up to 65535, or one of them is taken.
     """
     if not first:
         return {}
-    names = (*_METRICS_ORDER, *(worker_name(number) for number in range(1, workers + 1)))
+    running = (name for name in _METRICS_ORDER if name in services)
+    names = (*running, *(worker_name(number) for number in range(1, workers + 1)))
     ports = {name: first + offset for offset, name in enumerate(names)}
     last = max(ports.values())
     if last > _LAST_PORT:
         raise InvalidArgument(
             f"--metrics-port {first} takes {first} to {last}, want ports up to {_LAST_PORT}"
         )
-    if taken in ports.values():
-        raise InvalidArgument(
-            f"--metrics-port {first} takes {first} to {last}, of which --port is {taken}; want others"
-        )
+    for one in taken:
+        if one in ports.values():
+            raise InvalidArgument(
+                f"--metrics-port {first} takes {first} to {last}, of which --port is {one}; want others"
+            )
     return ports
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from blindsight.cli import configuration, output
@@ -16,11 +17,13 @@ from blindsight.cli.local.keys import KEY_FILE_NAME
 from blindsight.errors import CertificateError, InvalidArgument, KeyFileError, Unavailable
 from blindsight.runtime import paths
 from blindsight.runtime.folder_lock import LOCK_NAME, locked
-from blindsight.runtime.roles import Role
+from blindsight.runtime.roles import RENEW_DAYS, Role
 
 GENERATED_NAME = "passphrase"
 # Folder of the authority, beside those of services; folder of a service's certificate, in its own.
 AUTHORITY, TLS = "authority", "tls"
+# What a keyholder that has served keeps beside its key file.
+_HEADS_FILE_NAME = "heads.db"
 # Files in a storage folder to which nothing has been stored yet.
 _STORAGE_HOUSEHOLD = {LOCK_NAME, "log.jsonl", "log.jsonl.1", TLS}
 
@@ -108,8 +111,13 @@ def _in_memory(secret: bytes) -> Iterator[Passphrase]:
         os.close(descriptor)
 
 
-def ensure_keys(keyholder: Path, storage: Path, sealed_by: Passphrase) -> None:
+def ensure_keys(keyholder: Path, storage: Path | None, sealed_by: Passphrase) -> None:
     """Creates the key set at the first start, before storage has any data.
+
+    Args:
+        keyholder: the keyholder's folder.
+        storage: storage's; None: it is on another machine.
+        sealed_by: the passphrase.
 
     Raises:
         KeyFileError: if the key file is missing, but storage has data, which a new key would not open; or if
@@ -118,8 +126,12 @@ def ensure_keys(keyholder: Path, storage: Path, sealed_by: Passphrase) -> None:
     key_file = keyholder / KEY_FILE_NAME
     if key_file.exists():
         return
-    if {path.name for path in storage.iterdir()} - _STORAGE_HOUSEHOLD:
-        raise KeyFileError(f"{key_file} is missing, and {storage} holds what it sealed: restore it")
+    if storage is None:
+        used, where = (keyholder / _HEADS_FILE_NAME).exists(), keyholder
+    else:
+        used, where = bool({path.name for path in storage.iterdir()} - _STORAGE_HOUSEHOLD), storage
+    if used:
+        raise KeyFileError(f"{key_file} is missing, and {where} holds what it sealed: restore it")
     # In a separate process: this one lives long, and must not hold secret keys.
     command = [sys.executable, "-P", "-m", "blindsight.cli", "keys", "create", "--output", str(key_file)]
     with output.spinner("creating the key set"):
@@ -182,3 +194,53 @@ class Certificates:
         """Issues those that are missing or end soon; raises as `issuing`."""
         with self.issuing():
             pass
+
+
+class Received:
+    """Certificates of the services of this machine that were issued on another one, where the authority is.
+
+    Args:
+        folders: a folder by role.
+    """
+
+    def __init__(self, folders: Mapping[Role, Path]) -> None:
+        self._folders = folders
+
+    @contextmanager
+    def issuing(self) -> Iterator[None]:
+        """Checks that there are certificates, while the block runs; says which of them end soon.
+
+        Raises:
+            CertificateError: if one is missing, damaged, expired or of another role.
+        """
+        from blindsight.runtime.tls import Certificates as Held
+
+        for role, folder in self._folders.items():
+            if not folder.exists():
+                raise CertificateError(
+                    f"{folder} is missing: issue a certificate for {role} where the vault's authority is, "
+                    "and copy its folder here"
+                )
+            if (found := Held(folder).current.role) is not role:
+                raise CertificateError(f"{folder} has a certificate for {found}, want one for {role}")
+        try:
+            self.renew()
+        except CertificateError as error:
+            output.note(error.message)
+        yield
+
+    def renew(self) -> None:
+        """Looks whether certificates end soon: only where the authority is can they be renewed.
+
+        Raises:
+            CertificateError: if one does.
+        """
+        from blindsight.runtime.tls import Certificates as Held
+
+        for role, folder in self._folders.items():
+            expires = datetime.fromtimestamp(Held(folder).current.expires, UTC)
+            if expires - datetime.now(UTC) < timedelta(days=RENEW_DAYS):
+                raise CertificateError(
+                    f"the certificate for {role} ends on {output.moment(expires)}: renew it where the "
+                    f"vault's authority is, and copy it to {folder}"
+                )

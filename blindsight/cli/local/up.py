@@ -1,4 +1,4 @@
-"""`blindsight up`: services, queue and workers on this machine, zones in separate folders."""
+"""`blindsight up`: services, queue and workers on this machine, zones in separate folders or machines."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from typing import Annotated, Any
 import typer
 
 from blindsight.cli import options, output
-from blindsight.cli.local import detaching, ports, running, setup
-from blindsight.cli.local.fleet import QUEUE, WORKER, ZONES, Fleet, Plan
+from blindsight.cli.local import detaching, ports, running, zones
+from blindsight.cli.local.fleet import Fleet
 from blindsight.cli.local.keys import PassphraseFile
+from blindsight.cli.local.planning import Choices, prepared
 from blindsight.cli.local.supervisor import Child
+from blindsight.cli.local.zones import Zone
 from blindsight.cli.options import DEFAULT_ADDRESS, Json
 from blindsight.cli.status import ZONE_STYLES
-from blindsight.runtime.roles import Role
 
 DEFAULT_HOST, _, _PORT = DEFAULT_ADDRESS.rpartition(":")
-_QUEUE_FILE_NAME = "ingest.db"
 
 
 def up(
@@ -33,10 +33,18 @@ def up(
         typer.Option("--data", metavar="DIR", envvar=options.DATA, help="Where everything is kept."),
     ],
     port: Annotated[
-        int, typer.Option("--port", metavar="N", min=0, max=65535, help="The keyholder's.")
-    ] = int(_PORT),
+        int | None,
+        typer.Option(
+            "--port",
+            metavar="N",
+            min=0,
+            max=65535,
+            help="The keyholder's; storage's with --zone untrusted, and the evaluator takes the next one.",
+            show_default=f"{_PORT}, {zones.SERVER_PORT}",
+        ),
+    ] = None,
     host: Annotated[
-        str, typer.Option("--host", metavar="HOST", help="Where the keyholder listens.")
+        str, typer.Option("--host", metavar="HOST", help="Where they listen that --port is for.")
     ] = DEFAULT_HOST,
     passphrase_file: PassphraseFile = None,
     metrics_port: Annotated[
@@ -63,6 +71,11 @@ def up(
             show_default="a file in --data",
         ),
     ] = None,
+    zone: Annotated[
+        Zone,
+        typer.Option("--zone", help="Which services: all, keyholder and workers, or storage and evaluator."),
+    ] = Zone.ALL,
+    server: zones.ServerOption = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="Return when everything is ready; `blindsight down` stops it.")
     ] = False,
@@ -75,48 +88,33 @@ def up(
 
     The first start creates the key set, and a passphrase, and says where they are. Prints the keyholder's
     address when all of them are ready. Beyond this machine users need the certificate in DIR/owner, as
-    BLINDSIGHT_TLS.
+    BLINDSIGHT_TLS. With --zone untrusted, storage and evaluator alone run here, for a keyholder elsewhere.
     """
-    from blindsight.runtime.addresses import is_loopback
-    from blindsight.trusted.queue import require_scheme
+    from blindsight.runtime.addresses import parse
 
-    scheme = require_scheme(queue) if queue is not None else ""
+    if queue is not None:
+        from blindsight.trusted.queue import require_scheme
+
+        require_scheme(queue)
+    alone = zone is Zone.UNTRUSTED
+    usual = zones.SERVER_PORT if alone else int(_PORT)
+    port = usual if port is None else port
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    of_metrics = ports.metrics_ports(metrics_port, port, workers)
-    for place in ((host, port), *((ports.METRICS_HOST, one) for one in of_metrics.values())):
+    places = zones.places(zone, server, address)
+    taken = [parse(one) for one in ((places.storage, places.evaluator) if alone else (address,))]
+    workers = 0 if alone else workers
+    of_metrics = ports.metrics_ports(
+        metrics_port, [one.port for one in taken], zones.services_of(zone), workers
+    )
+    for place in (*taken, *((ports.METRICS_HOST, one) for one in of_metrics.values())):
         ports.check_free(*place)
-    names = (*ZONES, QUEUE, WORKER, setup.AUTHORITY)
-    with (
-        setup.folders(data, names) as folders,
-        setup.passphrase(folders["keyholder"], passphrase_file, ask=ask_passphrase) as passphrase,
-    ):
-        certificates = _certificates(
-            folders, of_queue=scheme == "amqps", owner=None if is_loopback(address) else data.resolve()
-        )
-        with certificates.issuing():
-            setup.ensure_keys(folders["keyholder"], folders["storage"], passphrase)
-        queue_url = queue or f"embedded:{folders[QUEUE] / _QUEUE_FILE_NAME}"
-        plan = Plan(folders, address, passphrase, of_metrics, queue_url, workers, certificates)
+    chosen = Choices(data, zone, address, places, of_metrics, workers, queue, passphrase_file, ask_passphrase)
+    with prepared(chosen) as plan:
         fleet = Fleet(plan, partial(_show, of_metrics), _report)
         leave = detaching.detach(data.resolve()) if detach else None
         with running.told(data.resolve()):
             how = f"`blindsight down --data {shlex.quote(str(data))}`" if detach else "Ctrl-C"
             asyncio.run(fleet.until_stopped(partial(_announce, of_metrics, how, leave, as_json=as_json)))
-
-
-def _certificates(folders: Mapping[str, Path], *, of_queue: bool, owner: Path | None) -> setup.Certificates:
-    """Returns the certificates of services and workers.
-
-    Args:
-        of_queue: whether one is for a broker, too.
-        owner: in whose folder of this the certificate of an owner is; None: users need none.
-    """
-    own = {Role(name): folders[name] / setup.TLS for name in (*ZONES, WORKER)}
-    if of_queue:
-        own[Role.QUEUE] = folders[QUEUE] / setup.TLS
-    if owner is not None:
-        own[Role.OWNER] = owner / Role.OWNER.value
-    return setup.Certificates(folders[setup.AUTHORITY], own)
 
 
 def _show(of_metrics: Mapping[str, int], child: Child, seconds: float) -> None:
@@ -142,7 +140,7 @@ def _announce(
     *,
     as_json: bool,
 ) -> None:
-    """Prints the keyholder's address; as JSON also all services and workers.
+    """Prints the keyholder's address, or without one storage's; as JSON also all services and workers.
 
     Args:
         of_metrics: ports of metrics by name.
@@ -151,7 +149,8 @@ def _announce(
         children: services and workers.
         as_json: whether to print JSON.
     """
-    address = next(child.address for child in children if child.recipe.name == "keyholder")
+    addresses = {child.recipe.name: child.address for child in children}
+    address = addresses.get("keyholder") or addresses["storage"]
     if as_json:
         output.answer(json.dumps({"event": "ready", "address": address, **_running(of_metrics, children)}))
     else:

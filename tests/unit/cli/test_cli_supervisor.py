@@ -15,8 +15,8 @@ import blindsight
 from blindsight.cli.local import fleet, supervisor
 from blindsight.cli.local.fleet import Plan
 from blindsight.cli.local.service_log import ServiceLog
-from blindsight.cli.local.setup import Passphrase
 from blindsight.cli.local.supervisor import Child, Recipe, environment
+from blindsight.cli.local.zones import Places, Zone
 from blindsight.errors import CertificateError, Unavailable
 from blindsight.rpc.storage.v1.storage_pb2 import GetStatusRequest
 from blindsight.rpc.storage.v1.storage_pb2_grpc import StorageServiceStub
@@ -211,7 +211,7 @@ class Renewing:
 async def test_certificates_are_renewed_again_and_again_and_a_failure_is_told(monkeypatch):
     monkeypatch.setattr(fleet, "_DAY_SECONDS", 0.01)
     renewing, told = Renewing(), []
-    plan = Plan({}, "", Passphrase(""), {}, "", 0, renewing)
+    plan = Plan(Zone.ALL, {}, Places(), renewing, {}, None)
     task = asyncio.create_task(fleet.Fleet(plan, lambda *_: None, told.append)._renew())
     assert await asyncio.to_thread(renewing.enough.wait, 20)
     task.cancel()
