@@ -167,6 +167,10 @@ class TokenDocument(TypedDict):
         created: when.
         expires: when; null: never.
         reveal: what searches tell its bearer: ranks, rounded or scores.
+        requests_per_second: calls in the long run; null: any number.
+        burst: calls at once; null: those of a second, and at least 1.
+        queries_per_day: of searches and verifications, in a day of UTC; null: any number.
+        queries_today: that were asked since midnight in UTC.
     """
 
     id: str
@@ -176,6 +180,10 @@ class TokenDocument(TypedDict):
     created: datetime
     expires: datetime | None
     reveal: str
+    requests_per_second: float | None
+    burst: int | None
+    queries_per_day: int | None
+    queries_today: int
 
 
 class CreatedToken(TokenDocument):

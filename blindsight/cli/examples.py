@@ -52,6 +52,7 @@ EXAMPLES: dict[str, Sequence[str]] = {
     "certificates revoke": ("blindsight certificates revoke of-storage --authority authority",),
     "tokens create": (
         "blindsight tokens create --role uploader --label phone",
+        "blindsight tokens create --role searcher --queries-per-day 500",
         "blindsight tokens create --role searcher --expires 30d -o tablet.token",
     ),
     "audit show": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -61,6 +62,25 @@ def create(
             show_default="ranks",
         ),
     ] = None,
+    requests_per_second: Annotated[
+        float | None,
+        typer.Option(
+            "--requests-per-second", metavar="R", help="Calls in the long run.", show_default="any number"
+        ),
+    ] = None,
+    burst: Annotated[
+        int | None,
+        typer.Option("--burst", metavar="N", help="Calls at once.", show_default="those of a second"),
+    ] = None,
+    queries_per_day: Annotated[
+        int | None,
+        typer.Option(
+            "--queries-per-day",
+            metavar="N",
+            help="Of searches and verifications, in a day of UTC.",
+            show_default="any number",
+        ),
+    ] = None,
     output_file: Annotated[
         Path | None,
         typer.Option(
@@ -89,7 +109,16 @@ def create(
         raise InvalidArgument(f"--collections {collections!r}, want names with commas between them")
     file = files.new_private(output_file) if output_file is not None else nullcontext()
     with file as kept, options.vault(address) as vault:
-        made = vault.create_token(role, collections=names, label=label, expires=until, reveal=reveal)
+        made = vault.create_token(
+            role,
+            collections=names,
+            label=label,
+            expires=until,
+            reveal=reveal,
+            requests_per_second=requests_per_second,
+            burst=burst,
+            queries_per_day=queries_per_day,
+        )
         if kept is not None:
             _keep(vault, made, kept)
     if as_json:
@@ -102,17 +131,19 @@ def create(
 
 @app.command("list")
 def list_(address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
-    """List all tokens: for what and until when; not what proves them."""
+    """List all tokens: for what, within which limits, until when, and how many queries they asked today."""
     with options.vault(address) as vault:
         found = vault.tokens()
     if as_json:
         output.document({"tokens": list(map(_document, found))})
         return
-    table = output.table("id", "role", "sees", "collections", "created", "until", "label")
+    table = output.table("id", "role", "sees", "collections", "limits", "today", "created", "until", "label")
     for one in found:
         collections = ", ".join(one.collections) or "all"
         created, sees = output.moment(one.created), one.reveal.name.lower() if one.role in _SEARCHING else ""
-        table.add_row(one.id, _role(one), sees, collections, created, _until(one), one.label)
+        today = f"{one.queries_today:,}" if one.queries_today else ""
+        limits = ", ".join(_limits(one))
+        table.add_row(one.id, _role(one), sees, collections, limits, today, created, _until(one), one.label)
     output.show(table)
 
 
@@ -162,4 +193,13 @@ def _described(token: Token) -> str:
     collections = ", ".join(token.collections) or "all collections"
     sees = f" who sees {token.reveal.name.lower()}" if token.role is TokenRole.SEARCHER else ""
     ends = f"until {_until(token)}" if token.expires is not None else _until(token)
-    return f"{_role(token)} of {collections}{sees}, {ends}"
+    limits = "".join(f", {one}" for one in _limits(token))
+    return f"{_role(token)} of {collections}{sees}{limits}, {ends}"
+
+
+def _limits(token: Token) -> Iterator[str]:
+    if token.requests_per_second is not None:
+        burst = f" ({token.burst:,} at once)" if token.burst is not None else ""
+        yield f"{token.requests_per_second:g}/s{burst}"
+    if token.queries_per_day is not None:
+        yield f"{token.queries_per_day:,} queries/day"

@@ -213,9 +213,12 @@ CHECKS: MappingProxyType[str, _Check] = MappingProxyType(
             ("expected", "metric", "mode", "image_mode", "colours", "order", "page_token"), _optional(text)
         ),
         **dict.fromkeys(("k", "page_size", "scales", "side"), natural),
-        **dict.fromkeys(("octaves", "key_bits", "dimension", "expected_size", "size"), _optional(natural)),
+        **dict.fromkeys(
+            ("burst", "queries_per_day", "octaves", "key_bits", "dimension", "expected_size", "size"),
+            _optional(natural),
+        ),
         **dict.fromkeys(("offset", "plane_halo", "index"), _count),
-        **dict.fromkeys(("threshold", "max_norm"), _optional(_finite)),
+        **dict.fromkeys(("threshold", "max_norm", "requests_per_second"), _optional(_finite)),
         **dict.fromkeys(("progress", "away"), _optional(_callback)),
         **dict.fromkeys(("timeout_seconds", "keepalive_seconds", "retry_seconds"), duration),
         "wait_seconds": _optional(duration),

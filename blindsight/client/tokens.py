@@ -70,11 +70,23 @@ def create(
     label: str,
     expires: datetime | None,
     reveal: str | None,
+    requests_per_second: float | None,
+    burst: int | None,
+    queries_per_day: int | None,
 ) -> NewToken:
     """Makes a token."""
     until = expires.astimezone(UTC) if expires is not None else None
     told = _member(Reveal, "reveal", reveal) if reveal is not None else None
-    asked = TokenRequest(_member(TokenRole, "role", role), tuple(collections), label, until, told)
+    asked = TokenRequest(
+        _member(TokenRole, "role", role),
+        tuple(collections),
+        label,
+        until,
+        told,
+        requests_per_second,
+        burst,
+        queries_per_day,
+    )
     request = asked.to_message()
     answer = connection.repeat(lambda: connection.tokens.CreateToken(request), safe=False)
     return NewToken(answer.token, Token.from_message(answer.created))

@@ -196,6 +196,9 @@ class Vault:
         label: str = "",
         expires: datetime | None = None,
         reveal: str | None = None,
+        requests_per_second: float | None = None,
+        burst: int | None = None,
+        queries_per_day: int | None = None,
     ) -> NewToken:
         """Makes a token, by which others may use the vault within limits.
 
@@ -207,13 +210,26 @@ class Vault:
             expires: when it ends; None: never.
             reveal: what searches tell a searcher: "ranks" (the order of hits), "rounded" or "scores" (of
                 collections of scheme bfv alone); None: ranks.
+            requests_per_second: calls in the long run; None: any number.
+            burst: calls at once; None: those of a second, and at least 1.
+            queries_per_day: of searches and verifications, in a day of UTC; None: any number.
 
         Raises:
             InvalidArgument: if there is no such role, the time has passed, an owner's is to be limited, or
-                another than a searcher's is to reveal less.
+                another than a searcher's is to reveal less, or a limit is none.
             NotFound: if there is no such collection.
         """
-        return tokens.create(self._connection, role, collections, label, expires, reveal)
+        return tokens.create(
+            self._connection,
+            role,
+            collections,
+            label,
+            expires,
+            reveal,
+            requests_per_second,
+            burst,
+            queries_per_day,
+        )
 
     def tokens(self) -> list[Token]:
         """Returns all tokens, the oldest first, without what proves them."""

@@ -18,6 +18,8 @@ from blindsight.runtime.printable import printable, shortened
 
 DOMAIN = "blindsight"
 RETRY_SECONDS = 1
+# Metadata of an error that says when a retry may help.
+RETRY_KEY = "retry_seconds"
 # A message is sent twice in the trailing metadata, which gRPC limits to 8 KiB, and may quote long input.
 MAX_MESSAGE_CHARACTERS = 400
 MAX_METADATA = 16
@@ -60,8 +62,10 @@ def to_status(error: errors.BlindsightError) -> status_pb2.Status:
     metadata = {key: shortened(value, MAX_MESSAGE_CHARACTERS) for key, value in error.metadata.items()}
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
     details: list[any_pb2.Any] = [_packed(info)]
-    if isinstance(error, errors.Unavailable | errors.Conflict | errors.Busy):
-        delay = duration_pb2.Duration(seconds=RETRY_SECONDS)
+    again = error.metadata.get(RETRY_KEY)
+    if again or isinstance(error, errors.Unavailable | errors.Conflict | errors.Busy):
+        delay = duration_pb2.Duration()
+        delay.FromNanoseconds(round(float(again or RETRY_SECONDS) * 1e9))
         details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
     code, _ = CODES[type(error)].value
     return status_pb2.Status(

@@ -42,6 +42,10 @@ class Token(Record[pb.Token]):
         label: what its owner called it; may be empty.
         created, expires: when; None: never.
         reveal: what searches tell its bearer.
+        requests_per_second: calls in the long run; None: any number.
+        burst: calls at once; None: those of a second, and at least 1.
+        queries_per_day: of searches and verifications, in a day of UTC; None: any number.
+        queries_today: that were asked since midnight in UTC.
     """
 
     id: str
@@ -51,6 +55,10 @@ class Token(Record[pb.Token]):
     created: datetime
     expires: datetime | None
     reveal: Reveal
+    requests_per_second: float | None = None
+    burst: int | None = None
+    queries_per_day: int | None = None
+    queries_today: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +70,6 @@ class TokenRequest(Record[pb.CreateTokenRequest]):
     label: str = ""
     expires: datetime | None = None
     reveal: Reveal | None = None
+    requests_per_second: float | None = None
+    burst: int | None = None
+    queries_per_day: int | None = None

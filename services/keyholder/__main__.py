@@ -26,6 +26,9 @@ from services.keyholder.imaging import servicer as imaging
 from services.keyholder.jobs import servicer as jobs
 from services.keyholder.jobs.store import JobStore
 from services.keyholder.lease import Lease, holder_id
+from services.keyholder.limits.budgets import FILE_NAME as LIMITS_FILE_NAME
+from services.keyholder.limits.budgets import Budgets
+from services.keyholder.limits.limits import Limiter
 from services.keyholder.machine import Machine
 from services.keyholder.metrics import KEYGEN_SECONDS, REGISTRY
 from services.keyholder.service import Keyholder
@@ -60,6 +63,7 @@ async def _serve(settings: KeyholderSettings) -> None:
         opened = _open_keys(settings)
         tokens = Tokens(settings.data, Sealer(opened.subkey("tokens")))
         running = Running()
+        limiter = Limiter(Budgets(settings.data / LIMITS_FILE_NAME))
         machine = Machine(
             StorageClient(settings.storage_address, settings.connection),
             EvaluatorClient(settings.evaluator_address, settings.connection),
@@ -81,18 +85,21 @@ async def _serve(settings: KeyholderSettings) -> None:
             await service.serve(
                 settings,
                 SERVICES,
-                partial(_register, keyholder, tokens, running, audit),
+                partial(_register, keyholder, tokens, running, limiter, audit),
                 on_drain=keyholder.drain,
                 uploads=Uploads(
                     settings.upload_bytes, FLOWING, settings.stall_seconds, settings.idle_seconds
                 ),
-                access=UserAccess(settings.access, tokens, running, audit, required=settings.require_tokens),
+                access=UserAccess(
+                    settings.access, tokens, running, audit, limiter, required=settings.require_tokens
+                ),
             )
         finally:
             await keyholder.close()
             await machine.close()
             await audit.close()
             tokens.close()
+            limiter.close()
 
 
 def _open_keys(settings: KeyholderSettings) -> KeySet:
@@ -111,12 +118,17 @@ def _measure(parameter_set: str, seconds: float) -> None:
 
 
 def _register(
-    keyholder: Keyholder, tokens: Tokens, running: Running, audit: Audit, server: grpc.aio.Server
+    keyholder: Keyholder,
+    tokens: Tokens,
+    running: Running,
+    limiter: Limiter,
+    audit: Audit,
+    server: grpc.aio.Server,
 ) -> None:
     servicer.register(lambda: keyholder, server)
     jobs.register(keyholder.keys, lambda: keyholder.imports, keyholder.lease, server)
     imaging.register(lambda: keyholder.processing, server)
-    tokens_servicer.register(tokens, running, lambda: keyholder.vault, server)
+    tokens_servicer.register(tokens, running, limiter, lambda: keyholder.vault, server)
     audit_servicer.register(audit.log, lambda: keyholder.vault, server)
 
 

@@ -12,6 +12,8 @@ from services.keyholder.alarms.store import SCHEMA as ALARMS_SCHEMA
 from services.keyholder.heads.store import FILE_NAME as HEADS_FILE_NAME
 from services.keyholder.heads.store import SCHEMA as HEADS_SCHEMA
 from services.keyholder.jobs.store import SCHEMA
+from services.keyholder.limits.budgets import FILE_NAME as LIMITS_FILE_NAME
+from services.keyholder.limits.budgets import SCHEMA as LIMITS_SCHEMA
 from services.keyholder.settings import JOBS_FILE_NAME, KEY_FILE_NAME
 from services.keyholder.tokens.store import FILE_NAME as TOKENS_FILE_NAME
 from services.keyholder.tokens.store import SCHEMA as TOKENS_SCHEMA
@@ -40,6 +42,7 @@ SERVICE = Service(
             counts={"alarms": "SELECT COUNT(*) FROM alarms"},
         ),
         Database(TOKENS_FILE_NAME, TOKENS_SCHEMA.version, counts={"tokens": "SELECT COUNT(*) FROM tokens"}),
+        Database(LIMITS_FILE_NAME, LIMITS_SCHEMA.version),
         File("passphrase"),  # where `blindsight up` generated one
         File(KEY_FILE_NAME, required=True),
     ),

@@ -269,6 +269,7 @@ def test_each_zone_is_copied_without_the_others(copied, tmp_path):
         "queue/ingest.db",
         "keyholder/alarms.db",
         "keyholder/tokens.db",
+        "keyholder/limits.db",
         "keyholder/heads.db",
         "keyholder/jobs.db",
         "keyholder/keys.bsky",

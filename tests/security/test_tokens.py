@@ -17,7 +17,7 @@ from support.photos import small_photo
 
 import blindsight
 from blindsight.client import Collection, Hit, Vault
-from blindsight.errors import InvalidArgument, NotFound, PermissionDenied, Unauthenticated
+from blindsight.errors import InvalidArgument, NotFound, PermissionDenied, ResourceExhausted, Unauthenticated
 from blindsight.parameters import Scheme
 from blindsight.rpc.keyholder.v1 import audit_pb2, imaging_pb2, imports_pb2, keyholder_pb2, tokens_pb2
 from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
@@ -281,6 +281,78 @@ def test_a_token_is_refused_from_the_call_after_its_revocation_on(world: World) 
         world.vault.revoke_token(made.about.id)
         with pytest.raises(Unauthenticated, match="revoked"):
             vault.collections()
+
+
+def test_a_budget_of_queries_holds_over_a_restart(scored: World) -> None:
+    made = scored.vault.create_token("searcher", queries_per_day=10)
+    with scored.open(made.token) as vault:
+        vault.collection("bfv").search_vectors(np.tile(QUERY, (7, 1)), k=1)
+        with pytest.raises(ResourceExhausted, match="7 of 10 queries of this day are used and 4 more came"):
+            vault.collection("bfv").search_vectors(np.tile(QUERY, (4, 1)), k=1)
+        scored.services["keyholder"].kill()
+        scored.services["keyholder"].start()
+        with pytest.raises(ResourceExhausted, match="10 of 10 queries of this day are used"):
+            vault.collection("bfv").search_vectors(QUERY, k=1)
+        vault.collections()
+    (listed,) = [one for one in scored.vault.tokens() if one.id == made.about.id]
+    assert (listed.queries_per_day, listed.queries_today) == (
+        10,
+        10,
+    )  # after a kill, what may have been asked
+
+
+def test_a_search_by_photo_by_id_and_by_vectors_counts_each_query(scored: World) -> None:
+    made = scored.vault.create_token("searcher", queries_per_day=100)
+
+    def used() -> int:
+        (listed,) = [one for one in scored.vault.tokens() if one.id == made.about.id]
+        return listed.queries_today
+
+    with scored.open(made.token) as vault:
+        vault.collection("bfv").search_vectors(np.tile(QUERY, (3, 1)), k=1)
+        assert used() == 3
+        vault.collection("bfv").search_like(["v0", "v1"], k=1)
+        assert used() == 5
+        vault.collection("holiday").search(small_photo(7), k=1)
+        assert used() == 6
+        with pytest.raises(NotFound):
+            vault.collection("nowhere").search_vectors(QUERY)
+    request = keyholder_pb2.SearchVectorsRequest(
+        settings=keyholder_pb2.SearchHeader(collection="bfv", k=1),
+        vectors=[keyholder_pb2.Vector(values=QUERY)] * 4,
+    )
+    before = used()
+    method = "/blindsight.keyholder.v1.KeyholderService/SearchVectors"
+    assert outcome(scored.address, method, made.token, request.SerializeToString())[0] is grpc.StatusCode.OK
+    assert used() == before + 4
+
+
+def test_more_calls_than_a_token_may_make_are_refused_until_their_time(world: World) -> None:
+    made = world.token("auditor", requests_per_second=0.5, burst=3)
+    method = "/blindsight.keyholder.v1.KeyholderService/ListCollections"
+    codes = [outcome(world.address, method, made) for _ in range(6)]
+    assert [code for code, _ in codes[:3]] == [grpc.StatusCode.OK] * 3
+    assert codes[5][0] is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert re.fullmatch(r"more than 0.5 requests a second, want the next one in [0-9.]+ s", codes[5][1])
+    assert outcome(world.address, method, world.token("auditor"))[0] is grpc.StatusCode.OK
+    with world.open(made) as vault:  # the SDK comes again by itself
+        vault.collections()
+        vault.collections()
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ({"requests_per_second": 0.0}, "0 requests per second, want 0.001 to 1e"),
+        ({"burst": 3}, "a burst without requests per second"),
+        ({"queries_per_day": 0}, "queries per day is 0, want 1 to"),
+    ],
+)
+def test_limits_that_are_none_are_said(world: World, limits: dict[str, object], said: str) -> None:
+    with pytest.raises(InvalidArgument, match=said):
+        world.token("searcher", **limits)
+    with pytest.raises(InvalidArgument, match="a token of role owner with limits"):
+        world.token("owner", queries_per_day=5)
 
 
 @pytest.mark.parametrize("how", ["is revoked", "expires"])

@@ -15,7 +15,7 @@ from blindsight.trusted.vault import scope
 from services.keyholder import metrics
 from services.keyholder.audit.kinds import KINDS, Kind
 from services.keyholder.audit.log import KEYHOLDER, AuditLog
-from services.keyholder.audit.wire import items_of, queries_of
+from services.keyholder.audit.wire import items_of
 
 # What nothing waits for is written so much later, with what came meanwhile.
 _LINGER_SECONDS = 0.5
@@ -244,9 +244,9 @@ class AuditedCall:
             queries=self._queries,
         )
 
-    def received(self, message: Any) -> None:
-        """Takes note of what is asked."""
-        self._queries += queries_of(message)
+    def asked(self, queries: int) -> None:
+        """Takes note of queries."""
+        self._queries += queries
 
     async def sending(self, message: Any) -> None:
         """Waits until the beginning of what changes or reveals something is on record.

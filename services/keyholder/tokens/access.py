@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import grpc.aio
@@ -15,6 +16,8 @@ from blindsight.runtime.status import CODES
 from blindsight.trusted.vault import scope
 from blindsight.wire.tokens import METADATA_KEY, SCHEME, TokenRole
 from services.keyholder.audit.audit import NOBODY, Audit, AuditedCall
+from services.keyholder.audit.wire import queries_of
+from services.keyholder.limits.limits import Limiter
 from services.keyholder.tokens import roles
 from services.keyholder.tokens.running import Running
 from services.keyholder.tokens.tokens import Tokens, acting, caller, denied
@@ -28,16 +31,25 @@ class UserAccess:
         tokens: of users.
         running: ends the calls of tokens that end.
         audit: records calls, also those that are refused.
+        limiter: keeps tokens to their limits.
         required: whether a call without a token is refused; else it is the owner's.
     """
 
     def __init__(
-        self, services: Access | None, tokens: Tokens, running: Running, audit: Audit, *, required: bool
+        self,
+        services: Access | None,
+        tokens: Tokens,
+        running: Running,
+        audit: Audit,
+        limiter: Limiter,
+        *,
+        required: bool,
     ) -> None:
         self._services = services
         self._tokens = tokens
         self._running = running
         self._audit = audit
+        self._limiter = limiter
         self._required = required
 
     def require(self, method: str, context: grpc.aio.ServicerContext[Any, Any], end: End, /) -> _Visit:
@@ -49,6 +61,7 @@ class UserAccess:
         Raises:
             PermissionDenied: if it may not.
             Unauthenticated: if a token is required, and none that holds was shown.
+            Busy: if the token may not be used so often.
             ResourceExhausted: if it must be on record, and the audit log cannot be written.
         """
         try:
@@ -59,8 +72,11 @@ class UserAccess:
             self._audit.refused(method, token, name, CODES[type(error)].name)
             raise
         grant = caller()
-        call = self._audit.call(method, grant.token_id if grant is not None else "", role)
-        return _Visit(call, self._running.begin(grant, end) if grant is not None else None)
+        if grant is None:
+            return _Visit(self._audit.call(method, "", role))
+        call = self._audit.call(method, grant.token_id, role)
+        leave = self._running.begin(grant, end)
+        return _Visit(call, leave, partial(self._limiter.ask, grant.token_id, grant.limits))
 
     def _role(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> str:
         """Returns the name of the caller's role, if it may make the call."""
@@ -81,6 +97,7 @@ class UserAccess:
         callers.known.set(f"token {grant.token_id}")
         if grant.role not in roles.callers(method):
             raise denied(grant.role, f"call {method.rpartition('/')[2]}")
+        self._limiter.call(grant.token_id, grant.limits)
         return grant.role.name.lower()
 
 
@@ -90,14 +107,26 @@ class _Visit:
     Args:
         call: its audit.
         leave: called at its end; None: nothing is.
+        ask: called with the number of queries before they are answered; raises if they are too many.
     """
 
-    def __init__(self, call: AuditedCall, leave: Callable[[], None] | None) -> None:
+    def __init__(
+        self,
+        call: AuditedCall,
+        leave: Callable[[], None] | None = None,
+        ask: Callable[[int], None] | None = None,
+    ) -> None:
         self._call = call
         self._leave = leave
-        self.received = call.received
+        self._ask = ask
         self.sending = call.sending
         self.settled = call.settled
+
+    def received(self, message: Any) -> None:
+        queries = queries_of(message)
+        if self._ask is not None:
+            self._ask(queries)
+        self._call.asked(queries)
 
     def ended(self, code: str, /) -> None:
         if self._leave is not None:

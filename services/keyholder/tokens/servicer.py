@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import astuple
 from typing import Any
 
 import grpc.aio
@@ -13,6 +14,7 @@ from blindsight.rpc.keyholder.v1 import tokens_pb2_grpc
 from blindsight.trusted.vault.vault import Vault
 from blindsight.wire.times import of_unix
 from blindsight.wire.tokens import Token, TokenRequest
+from services.keyholder.limits.limits import Limiter, Limits
 from services.keyholder.tokens.running import Running
 from services.keyholder.tokens.store import Grant
 from services.keyholder.tokens.tokens import Tokens
@@ -27,12 +29,16 @@ class TokenServicer(tokens_pb2_grpc.TokenServiceServicer):
     Args:
         tokens: makes and revokes them.
         running: ends the calls of those that are revoked.
+        limiter: knows how much they are used.
         vault: returns that of the current call's caller, which knows the collections that they are for.
     """
 
-    def __init__(self, tokens: Tokens, running: Running, vault: Callable[[], Vault]) -> None:
+    def __init__(
+        self, tokens: Tokens, running: Running, limiter: Limiter, vault: Callable[[], Vault]
+    ) -> None:
         self._tokens = tokens
         self._running = running
+        self._limiter = limiter
         self._find = vault
 
     @property
@@ -45,11 +51,12 @@ class TokenServicer(tokens_pb2_grpc.TokenServiceServicer):
         found = {name: await self._vault.get(name) for name in asked.collections}
         names = {one.record.collection_id: one.config.name for one in found.values()}
         expires = int(asked.expires.timestamp()) if asked.expires is not None else None
+        limits = Limits(asked.requests_per_second, asked.burst, asked.queries_per_day)
         limited = frozenset(names) if names else None
         grant, token = await asyncio.to_thread(
-            self._tokens.create, asked.role, limited, asked.label, expires, asked.reveal
+            self._tokens.create, asked.role, limited, asked.label, expires, asked.reveal, limits
         )
-        created = _token(grant, names).to_message()
+        created = _token(grant, names, 0).to_message()
         return pb.CreateTokenResponse(token=token.reveal_secret().decode(), created=created)
 
     async def ListTokens(self, request: pb.ListTokensRequest, context: Context) -> pb.ListTokensResponse:
@@ -58,21 +65,31 @@ class TokenServicer(tokens_pb2_grpc.TokenServiceServicer):
         some = any(grant.collections is not None for grant in grants)
         opened = await self._vault.all() if some else []
         names = {one.record.collection_id: one.config.name for one in opened}
-        return pb.ListTokensResponse(tokens=[_token(grant, names).to_message() for grant in grants])
+        used = self._limiter.used
+        listed = [_token(grant, names, used(grant.token_id)).to_message() for grant in grants]
+        return pb.ListTokensResponse(tokens=listed)
 
     async def RevokeToken(self, request: pb.RevokeTokenRequest, context: Context) -> pb.RevokeTokenResponse:
         """Revokes a token."""
         await asyncio.to_thread(self._tokens.revoke, request.id)
         self._running.revoked(request.id)
+        await asyncio.to_thread(self._limiter.forget, request.id)
         return pb.RevokeTokenResponse()
 
 
-def register(tokens: Tokens, running: Running, vault: Callable[[], Vault], server: grpc.aio.Server) -> None:
+def register(
+    tokens: Tokens,
+    running: Running,
+    limiter: Limiter,
+    vault: Callable[[], Vault],
+    server: grpc.aio.Server,
+) -> None:
     """Adds the rpcs of tokens to a server."""
-    tokens_pb2_grpc.add_TokenServiceServicer_to_server(TokenServicer(tokens, running, vault), server)
+    made = TokenServicer(tokens, running, limiter, vault)
+    tokens_pb2_grpc.add_TokenServiceServicer_to_server(made, server)
 
 
-def _token(grant: Grant, names: Mapping[bytes, str]) -> Token:
+def _token(grant: Grant, names: Mapping[bytes, str], queries_today: int) -> Token:
     collections = grant.collections or ()
     return Token(
         grant.token_id,
@@ -82,4 +99,6 @@ def _token(grant: Grant, names: Mapping[bytes, str]) -> Token:
         of_unix(grant.created),
         of_unix(grant.expires) if grant.expires is not None else None,
         grant.reveal,
+        *astuple(grant.limits),
+        queries_today,
     )

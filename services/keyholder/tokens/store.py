@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from blindsight.errors import DataLoss, NotFound
 from blindsight.runtime.sqlite import Schema, Store
 from blindsight.trusted.keyring.sealing import Sealer
 from blindsight.wire.tokens import Reveal, TokenRole
+from services.keyholder.limits.limits import NONE, Limits
 
 FILE_NAME = "tokens.db"
 SCHEMA = Schema(__package__, "a database of tokens", version=1, application_id=0x4253544B)  # "BSTK"
@@ -28,6 +29,8 @@ class Grant:
         label: what its owner called it.
         created, expires: seconds since 1970; None: never.
         reveal: what searches tell its bearer.
+        limits: how often they may call, and how much they may ask.
+        threshold: of the decisions that they are told, the worst score that passes; None: they see more.
     """
 
     token_id: str
@@ -38,6 +41,8 @@ class Grant:
     created: int
     expires: int | None
     reveal: Reveal
+    limits: Limits = NONE
+    threshold: float | None = None
 
 
 class TokenStore(Store):
@@ -88,7 +93,14 @@ class TokenStore(Store):
             named = told["collections"]
             collections = None if named is None else frozenset(map(bytes.fromhex, named))
             role, reveal = TokenRole(told["role"]), Reveal(told["reveal"])
-            return Grant(token_id, digest, role, collections, str(told["label"]), created, expires, reveal)
+            label, limits, threshold = (
+                str(told["label"]),
+                Limits(**told.get("limits", {})),
+                told.get("threshold"),
+            )
+            return Grant(
+                token_id, digest, role, collections, label, created, expires, reveal, limits, threshold
+            )
         except (DataLoss, ValueError, TypeError, KeyError):
             raise DataLoss(
                 f"a token of the keyholder is damaged: remove {FILE_NAME}, or restore it"
@@ -97,7 +109,14 @@ class TokenStore(Store):
 
 def _packed(grant: Grant) -> bytes:
     collections = None if grant.collections is None else sorted(one.hex() for one in grant.collections)
-    told = {"role": grant.role, "collections": collections, "label": grant.label, "reveal": grant.reveal}
+    told = {
+        "role": grant.role,
+        "collections": collections,
+        "label": grant.label,
+        "reveal": grant.reveal,
+        "limits": asdict(grant.limits),
+        "threshold": grant.threshold,
+    }
     return json.dumps(told).encode()
 
 

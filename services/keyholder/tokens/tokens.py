@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,11 +19,13 @@ from blindsight.trusted.identity.files import write_secret
 from blindsight.trusted.keyring.sealing import Sealer
 from blindsight.trusted.secrets import Secret
 from blindsight.wire.tokens import Reveal, TokenRole
+from services.keyholder.limits.limits import NONE, Limits
 from services.keyholder.tokens.store import FILE_NAME, Grant, TokenStore
 
 # Its group may read it, as Kubernetes has it on volumes.
 _FOR_OTHERS = 0o007
 MOST_TOKENS = 10_000
+MIN_RATE, MOST_LIMIT = 0.001, 1e9
 MOST_LABEL_CHARACTERS = 128
 _FORM = re.compile(r"bs1_([0-9a-f]{12})_([0-9a-f]{64})")
 # What the digest of an unknown token is compared with, so that the answer takes as long.
@@ -69,12 +72,14 @@ class Tokens:
         label: str,
         expires: int | None,
         reveal: Reveal | None = None,
+        limits: Limits = NONE,
+        threshold: float | None = None,
     ) -> tuple[Grant, Secret]:
         """Makes a token, and returns what is kept of it and the token itself.
 
         Raises:
             InvalidArgument: if it has expired already, the label is too long or not one line, an owner's is
-                to be limited, or another than a searcher's is to reveal less.
+                to be limited, another than a searcher's is to reveal less, or a limit is none.
             ResourceExhausted: if there are too many.
         """
         if expires is not None and expires <= self._clock():
@@ -85,6 +90,9 @@ class Tokens:
             )
         if role is TokenRole.OWNER and collections is not None:
             raise InvalidArgument("a token of role owner for some collections, want none: it is for all")
+        if role is TokenRole.OWNER and limits != NONE:
+            raise InvalidArgument("a token of role owner with limits, want none: it is for all")
+        _check(limits)
         if reveal is not None and role is not TokenRole.SEARCHER:
             raise InvalidArgument(
                 f"reveal for a token of role {role.name.lower()}, want none: others than searchers see scores"
@@ -95,6 +103,7 @@ class Tokens:
             raise ResourceExhausted(f"{len(self._grants)} tokens, want fewer: revoke some")
         usual = Reveal.RANKS if role is TokenRole.SEARCHER else Reveal.SCORES
         grant, token = self._new(role, collections, label, expires, reveal or usual)
+        grant = replace(grant, limits=limits, threshold=threshold)
         self._store.add(grant)
         self._grants[grant.token_id] = grant
         return grant, token
@@ -149,6 +158,17 @@ class Tokens:
     def close(self) -> None:
         """Closes the store."""
         self._store.close()
+
+
+def _check(limits: Limits) -> None:
+    rate, burst, day = limits.requests_per_second, limits.burst, limits.queries_per_day
+    if rate is not None and not MIN_RATE <= rate <= MOST_LIMIT:
+        raise InvalidArgument(f"{rate:g} requests per second, want {MIN_RATE:g} to {MOST_LIMIT:g}")
+    if burst is not None and rate is None:
+        raise InvalidArgument("a burst without requests per second, want both")
+    for what, most in (("a burst of {} requests", burst), ("{} queries per day", day)):
+        if most is not None and not 1 <= most <= MOST_LIMIT:
+            raise InvalidArgument(f"{what.format(most)}, want 1 to {MOST_LIMIT:g}")
 
 
 def acting(grant: Grant | None) -> None:

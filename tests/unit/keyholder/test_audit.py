@@ -75,7 +75,7 @@ async def test_a_change_is_on_the_disk_before_it_is_answered(audit: Audit) -> No
 async def test_what_is_revealed_is_on_the_disk_before_and_its_end_soon_after(audit: Audit) -> None:
     call = audit.call(f"{SERVICE}/Search", TOKEN, "searcher")
     vectors = keyholder_pb2.VectorBlock(values=bytes(4 * 8 * 3), dimension=8)
-    call.received(keyholder_pb2.SearchRequest(vectors=vectors))
+    call.asked(queries_of(keyholder_pb2.SearchRequest(vectors=vectors)))
     scope.named(ALBUM)
     hits = keyholder_pb2.Hits(hits=[keyholder_pb2.Hit(id="x")] * 2)
     for _ in range(3):
