@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import astuple
 from typing import Any
 
 import grpc.aio
@@ -99,6 +98,8 @@ def _token(grant: Grant, names: Mapping[bytes, str], queries_today: int) -> Toke
         of_unix(grant.created),
         of_unix(grant.expires) if grant.expires is not None else None,
         grant.reveal,
-        *astuple(grant.limits),
+        grant.limits.requests_per_second,
+        grant.limits.burst,
+        grant.limits.queries_per_day,
         queries_today,
     )
