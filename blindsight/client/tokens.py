@@ -20,7 +20,8 @@ from blindsight.wire.tokens import Reveal, Token, TokenRequest, TokenRole
 Member = TypeVar("Member", bound=IntEnum)
 
 FILE_VARIABLE = "BLINDSIGHT_TOKEN_FILE"
-_MOST_BYTES = 4096
+# A token of OIDC is longer than one of the vault's own.
+_MOST_BYTES = 8 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +52,15 @@ def token_for(address: str, file: Path | None, *, encrypted: bool) -> str | None
         raise InvalidArgument(f"a token would go unencrypted to {address}, want TLS: BLINDSIGHT_TLS=FOLDER")
     try:
         with path.open("rb") as opened:
-            text = opened.read(_MOST_BYTES).decode("ascii").strip()
+            text = opened.read(_MOST_BYTES + 2).decode("ascii").strip()
     except OSError as error:
         if given is None:  # one that this user may not read: the keyholder says what it wants
             return None
         raise InvalidArgument(f"cannot read the token file {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         text = ""
-    if not text.isprintable() or not text or " " in text:
-        raise InvalidArgument(f"{path} holds no token, want one line: bs1_ID_SECRET")
+    if not text.isprintable() or not text or " " in text or len(text) > _MOST_BYTES:
+        raise InvalidArgument(f"{path} holds no token, want one line: bs1_ID_SECRET, or a JWT")
     return text
 
 

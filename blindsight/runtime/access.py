@@ -39,7 +39,7 @@ class Companion(Protocol):
 class Doorkeeper(Protocol):
     """Decides of each call whether it may be made."""
 
-    def require(
+    async def require(
         self, method: str, context: grpc.aio.ServicerContext[Any, Any], end: End, /
     ) -> Companion | None:
         """Checks that a call may be made, and returns what goes with it; raises if not.
@@ -61,7 +61,7 @@ class Access:
         self._own = own
         self._plaintext = plaintext
 
-    def require(
+    async def require(
         self, method: str, context: grpc.aio.ServicerContext[Any, Any], _end: End | None = None, /
     ) -> Companion | None:
         """Checks that a call may be made, and notes the number of its caller's certificate, if it has one.

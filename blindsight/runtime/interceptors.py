@@ -74,7 +74,7 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         for call in self._running:
             call.end_with(CutOff(_STOPPED))
 
-    def begin(
+    async def begin(
         self, call: _Call, method: str, context: grpc.aio.ServicerContext[Any, Any]
     ) -> Callable[[], None]:
         """Registers a call; returns what to call when its answers are taken: it counts until then.
@@ -85,7 +85,7 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
             Busy: if too many are running.
         """
         if self._access is not None:
-            call.go_with(self._access.require(method, context, call.end_with))
+            call.go_with(await self._access.require(method, context, call.end_with))
         if self._refusing:
             raise Draining("the service is stopping; call again when it is back")
         forget = self._count(callers.known.get() or callers.address_of(context.peer()))
@@ -262,9 +262,9 @@ class _Call:
         request_ids.current.set(self._request_id)
         callers.current.set(context.peer())
 
-    def _admit(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        forget = self._calls.begin(self, self._method, context)
+    async def _admit(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         self._task = asyncio.current_task()
+        forget = await self._calls.begin(self, self._method, context)
         self._forget = forget
         # The stubs of gRPC call a class what may be any function.
         done: Any = lambda _: forget() if self._untaken is None else None  # noqa: E731
@@ -357,7 +357,7 @@ class _Call:
         async def handle(request: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             self._begin(context)
             try:
-                self._admit(context)
+                await self._admit(context)
                 response = await inner(await self._read(request), context)
                 await self._answering(response)
                 await self._settled()
@@ -387,7 +387,7 @@ class _Call:
             loop = asyncio.get_running_loop()
             self._begin(context)
             try:
-                self._admit(context)
+                await self._admit(context)
                 async for response in inner(await self._read(request), context):
                     await self._answering(response)
                     waiting = loop.call_later(self._calls.limits.idle_seconds, self._give_up, context)

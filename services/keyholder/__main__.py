@@ -60,6 +60,7 @@ def main() -> int:
 async def _serve(settings: KeyholderSettings) -> None:
     # Two keyholders of one folder would give the same numbers and slots to different items.
     with locked_folder(settings.data, f"another keyholder is using {settings.data}"):
+        issuer = settings.issuer()
         opened = _open_keys(settings)
         tokens = Tokens(settings.data, Sealer(opened.subkey("tokens")))
         running = Running()
@@ -82,6 +83,8 @@ async def _serve(settings: KeyholderSettings) -> None:
                 opened_queue = partial(open_queue, settings.queue_url, settings.queue, settings.certificates)
                 await keyholder.open_imports(store, opened_queue, settings.keep_jobs_days)
             await asyncio.gather(machine.start(), keyholder.start())
+            if issuer is not None:
+                await issuer.start()
             await service.serve(
                 settings,
                 SERVICES,
@@ -91,7 +94,14 @@ async def _serve(settings: KeyholderSettings) -> None:
                     settings.upload_bytes, FLOWING, settings.stall_seconds, settings.idle_seconds
                 ),
                 access=UserAccess(
-                    settings.access, tokens, running, audit, limiter, required=settings.require_tokens
+                    settings.access,
+                    tokens,
+                    running,
+                    audit,
+                    limiter,
+                    required=settings.require_tokens,
+                    issuer=issuer,
+                    find=keyholder.vault.ids,
                 ),
             )
         finally:

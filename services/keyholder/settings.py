@@ -16,9 +16,10 @@ from blindsight.runtime.roles import Role
 from blindsight.runtime.server import Listener
 from blindsight.runtime.settings import Address, ServiceSettings
 from blindsight.trusted.queue.settings import QueueSettings
+from services.keyholder.tokens.oidc.settings import OidcSettings
 
 
-class KeyholderSettings(ServiceSettings, QueueSettings):
+class KeyholderSettings(ServiceSettings, QueueSettings, OidcSettings):
     """BLINDSIGHT_KEYHOLDER_*; the key file is `keys.bsky` in the data folder.
 
     Attributes:

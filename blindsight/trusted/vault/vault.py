@@ -9,7 +9,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
-from blindsight.errors import AlreadyExists, DataLoss, NotFound, Unavailable
+from blindsight.errors import AlreadyExists, DataLoss, InvalidArgument, NotFound, Unavailable
 from blindsight.runtime import logs
 from blindsight.trusted.clients import EvaluatorClient, StorageClient
 from blindsight.trusted.keyring.keys import KeySet, keyed_hash
@@ -151,6 +151,14 @@ class Vault:
         # One that waits for storage keeps no others waiting.
         async with self._opening.setdefault(name, asyncio.Lock()):
             return self._known(name) or await self._find(name)
+
+    async def ids(self, names: Iterable[str]) -> frozenset[bytes]:
+        """Returns the ids of collections of these names or aliases, those that there are and can be read."""
+        found = set()
+        for name in names:
+            with suppress(NotFound, DataLoss, InvalidArgument):
+                found.add((await self.get(name)).record.collection_id)
+        return frozenset(found)
 
     def _known(self, name: str) -> OpenCollection | None:
         """Returns an open collection that was asked for by this name before, if it still has it."""

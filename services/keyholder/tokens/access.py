@@ -19,8 +19,10 @@ from services.keyholder.audit.audit import NOBODY, Audit, AuditedCall
 from services.keyholder.audit.wire import queries_of
 from services.keyholder.limits.limits import Limiter
 from services.keyholder.tokens import roles
+from services.keyholder.tokens.oidc.issuer import Find, Issuer
 from services.keyholder.tokens.running import Running
-from services.keyholder.tokens.tokens import Tokens, acting, caller, denied
+from services.keyholder.tokens.store import Grant
+from services.keyholder.tokens.tokens import PREFIX, Tokens, acting, caller, denied
 
 
 class UserAccess:
@@ -33,6 +35,8 @@ class UserAccess:
         audit: records calls, also those that are refused.
         limiter: keeps tokens to their limits.
         required: whether a call without a token is refused; else it is the owner's.
+        issuer: vouches for users without a token of the vault's own; None: nobody does.
+        find: returns the ids of collections of these names, those that there are.
     """
 
     def __init__(
@@ -44,6 +48,8 @@ class UserAccess:
         limiter: Limiter,
         *,
         required: bool,
+        issuer: Issuer | None,
+        find: Find,
     ) -> None:
         self._services = services
         self._tokens = tokens
@@ -51,8 +57,10 @@ class UserAccess:
         self._audit = audit
         self._limiter = limiter
         self._required = required
+        self._issuer = issuer
+        self._find = find
 
-    def require(self, method: str, context: grpc.aio.ServicerContext[Any, Any], end: End, /) -> _Visit:
+    async def require(self, method: str, context: grpc.aio.ServicerContext[Any, Any], end: End, /) -> _Visit:
         """Checks that a call may be made, and notes for whom it acts.
 
         Args:
@@ -65,7 +73,7 @@ class UserAccess:
             ResourceExhausted: if it must be on record, and the audit log cannot be written.
         """
         try:
-            role = self._role(method, context)
+            role = await self._role(method, context)
         except BlindsightError as error:
             refused = caller()
             token, name = (refused.token_id, refused.role.name.lower()) if refused else ("", NOBODY)
@@ -78,10 +86,10 @@ class UserAccess:
         leave = self._running.begin(grant, end)
         return _Visit(call, leave, partial(self._limiter.ask, grant.token_id, grant.limits))
 
-    def _role(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    async def _role(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> str:
         """Returns the name of the caller's role, if it may make the call."""
         if self._services is not None:
-            self._services.require(method, context)
+            await self._services.require(method, context)
         if not roles.of_users(method):
             return Role.WORKER.value
         shown = [value for key, value in context.invocation_metadata() or () if key == METADATA_KEY]
@@ -91,7 +99,7 @@ class UserAccess:
             if self._required:
                 raise Unauthenticated("unauthenticated: the call shows no token, want one")
             return TokenRole.OWNER.name.lower()
-        grant = self._tokens.bearer(_token(str(shown[0])))
+        grant = await self._bearer(_token(str(shown[0])))
         acting(grant)
         scope.limit(grant.collections)
         callers.known.set(f"token {grant.token_id}")
@@ -99,6 +107,11 @@ class UserAccess:
             raise denied(grant.role, f"call {method.rpartition('/')[2]}")
         self._limiter.call(grant.token_id, grant.limits)
         return grant.role.name.lower()
+
+    async def _bearer(self, shown: str) -> Grant:
+        if self._issuer is None or shown.startswith(PREFIX):
+            return self._tokens.bearer(shown)
+        return await self._issuer.bearer(shown, self._find)
 
 
 class _Visit:

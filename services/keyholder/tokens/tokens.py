@@ -27,7 +27,8 @@ _FOR_OTHERS = 0o007
 MOST_TOKENS = 10_000
 MIN_RATE, MOST_LIMIT = 0.001, 1e9
 MOST_LABEL_CHARACTERS = 128
-_FORM = re.compile(r"bs1_([0-9a-f]{12})_([0-9a-f]{64})")
+PREFIX = "bs1_"
+_FORM = re.compile(rf"{PREFIX}([0-9a-f]{{12}})_([0-9a-f]{{64}})")
 # What the digest of an unknown token is compared with, so that the answer takes as long.
 _NO_DIGEST = bytes(32)
 
@@ -119,7 +120,7 @@ class Tokens:
         token_id, secret = os.urandom(6).hex(), secrets.token_hex(32)
         digest = sha256(secret.encode()).digest()
         grant = Grant(token_id, digest, role, collections, label, int(self._clock()), expires, reveal)
-        return grant, Secret(f"bs1_{token_id}_{secret}".encode())
+        return grant, Secret(f"{PREFIX}{token_id}_{secret}".encode())
 
     def all(self) -> list[Grant]:
         """Returns what is kept of all tokens, the oldest first."""

@@ -1,0 +1,1 @@
+"""Users whom an OpenID Connect issuer vouches for: its JWTs, its keys, and what their claims allow here."""
