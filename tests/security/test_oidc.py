@@ -28,7 +28,7 @@ from support.services import failed_start
 
 import blindsight
 from blindsight.client import Vault
-from blindsight.errors import NotFound, PermissionDenied, Unauthenticated, Unavailable
+from blindsight.errors import NotFound, PermissionDenied, ResourceExhausted, Unauthenticated, Unavailable
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.rpc.keyholder.v1.keyholder_pb2_grpc import KeyholderServiceStub
 from blindsight.runtime.owner_notes import OWNER_TOKEN_FILE
@@ -82,6 +82,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         "oidc_audience": AUDIENCE,
         "oidc_jwks": jwks.address,
         "oidc_authority": str(jwks.authority),
+        "oidc_queries_per_day": "3",
     }
     running = BulkServices(tmp_path_factory.mktemp("services"), settings={"keyholder": settings})
     try:
@@ -195,6 +196,20 @@ def test_the_claims_of_a_token_say_what_its_bearer_may_do(world: World) -> None:
         pytest.raises(PermissionDenied, match="claims give no role"),
     ):
         vault.collections()
+
+
+def test_a_user_has_so_many_queries_whatever_tokens_they_show(world: World) -> None:
+    for left in (True, False):
+        with world.open(sub="curious", jti=str(left), blindsight_role="searcher") as vault:
+            search = vault.collection("holiday").search
+            if left:
+                search([small_photo(7)] * 2, k=1)
+            else:
+                with pytest.raises(ResourceExhausted, match="3 of 3 queries of this day are used"):
+                    search([small_photo(7)] * 2, k=1)
+    assert "jwt_" + hashlib.sha256(f"{ISSUER} curious".encode()).hexdigest()[:12] in {
+        record.token for record in world.owner.audit_page().records
+    }
 
 
 def test_a_call_that_runs_ends_with_the_token_that_it_shows(world: World) -> None:

@@ -7,6 +7,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from blindsight.errors import Unauthenticated
+from blindsight.wire.tokens import TokenRole
+from services.keyholder.limits.limits import NONE, Limits
 from services.keyholder.tokens.oidc.claims import ClaimRules
 from services.keyholder.tokens.oidc.keys import IssuerKeys
 from services.keyholder.tokens.store import Grant
@@ -32,6 +34,7 @@ class Issuer:
         algorithms: of signatures, of `ALGORITHMS`.
         keys: its keys.
         rules: what claims allow.
+        limits: of each of its users but owners.
     """
 
     def __init__(
@@ -41,12 +44,14 @@ class Issuer:
         algorithms: Collection[str],
         keys: IssuerKeys,
         rules: ClaimRules,
+        limits: Limits = NONE,
     ) -> None:
         self._name = name
         self._audience = audience
         self._algorithms = frozenset(algorithms)
         self._keys = keys
         self._rules = rules
+        self._limits = limits
 
     async def start(self) -> None:
         """Reads the issuer's keys; where they cannot be had now, calls ask again."""
@@ -77,6 +82,7 @@ class Issuer:
             created=0,
             expires=int(claims["exp"]) + LEEWAY_SECONDS,
             reveal=allowed.reveal,
+            limits=NONE if allowed.role is TokenRole.OWNER else self._limits,
         )
 
     async def _verified(self, shown: str) -> dict[str, Any]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from blindsight.errors import InvalidArgument, MissingPackage
+from services.keyholder.limits.limits import Limits
 from services.keyholder.tokens.oidc.claims import ClaimRules, parsed_roles
 from services.keyholder.tokens.oidc.fetching import reader
 from services.keyholder.tokens.oidc.issuer import ALGORITHMS, Issuer
@@ -28,6 +29,7 @@ class OidcSettings(BaseModel):
         oidc_roles: VALUE=ROLE, with commas; "": the claim has the names of roles.
         oidc_collections_claim: the claim with names of collections; who has none has all.
         oidc_reveal_claim: the claim with what searches tell a searcher.
+        oidc_requests_per_second, oidc_queries_per_day: of each user but owners; None: there is no limit.
     """
 
     oidc_issuer: str = ""
@@ -39,6 +41,8 @@ class OidcSettings(BaseModel):
     oidc_roles: str = ""
     oidc_collections_claim: str = "blindsight_collections"
     oidc_reveal_claim: str = "blindsight_reveal"
+    oidc_requests_per_second: float | None = Field(default=None, gt=0)
+    oidc_queries_per_day: int | None = Field(default=None, ge=1)
 
     def issuer(self) -> Issuer | None:
         """Returns who vouches for users; None: nobody does.
@@ -82,4 +86,5 @@ class OidcSettings(BaseModel):
         except (OSError, ValueError) as error:
             raise InvalidArgument(f"setting {_PREFIX}JWKS: {self.oidc_jwks}: {error}") from None
         rules = ClaimRules(self.oidc_role_claim, roles, self.oidc_collections_claim, self.oidc_reveal_claim)
-        return Issuer(self.oidc_issuer, self.oidc_audience, algorithms, IssuerKeys(read), rules)
+        limits = Limits(self.oidc_requests_per_second, None, self.oidc_queries_per_day)
+        return Issuer(self.oidc_issuer, self.oidc_audience, algorithms, IssuerKeys(read), rules, limits)
