@@ -197,7 +197,7 @@ CHECKS: MappingProxyType[str, _Check] = MappingProxyType(
         "request_id": _optional(text),
         "address": _optional(text),
         **dict.fromkeys(("tls", "token_file"), _optional(_path)),
-        **dict.fromkeys(("role", "token_id", "label", "collection"), text),
+        **dict.fromkeys(("role", "token_id", "label"), text),
         "collections": lambda what, value: several(what, value, "a list of names"),
         **dict.fromkeys(("expires", "since"), _optional(_moment)),
         "reveal": _optional(text),

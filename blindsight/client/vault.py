@@ -265,7 +265,8 @@ class Vault:
             NotFound: if there is no such collection.
             PermissionDenied: if the caller is neither an owner nor an auditor of the whole vault.
         """
-        return audit.page(self._connection, since, token_id, collection, page_size, page_token)
+        about = text("collection name", collection)
+        return audit.page(self._connection, since, token_id, about, page_size, page_token)
 
     def verify_audit(
         self, *, expected: str | None = None, progress: AuditCallback | None = None
