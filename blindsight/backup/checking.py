@@ -11,6 +11,9 @@ from blindsight.backup.parts import MANIFEST_NAME, Database, Kept, Progress, Rep
 from blindsight.backup.snapshots import require_known, require_whole
 from blindsight.errors import DataLoss, InvalidArgument
 
+# A service's folder, one that has folders of repeated parts, and one of these.
+_DEEPEST = 3
+
 
 def check(source: Path, kept: Sequence[Kept], report: Report | None = None) -> Manifest:
     """Reads all of a backup and verifies it; returns its manifest.
@@ -87,13 +90,13 @@ def _require_listed(source: Path, found: Manifest) -> None:
         raise DataLoss(f"{source / name} is missing")
 
 
-def _files(source: Path) -> Iterable[Path]:
+def _files(source: Path, depth: int = 0) -> Iterable[Path]:
     for path in disk.entries(source):
-        if path.is_symlink() or not path.is_dir():
-            if path.name != MANIFEST_NAME:
+        if path.is_symlink() or not path.is_dir() or depth == _DEEPEST:
+            if depth or path.name != MANIFEST_NAME:
                 yield path
         else:
-            yield from disk.entries(path)
+            yield from _files(path, depth + 1)
 
 
 def require_same(path: Path, entry: Entry, sha256: str) -> None:

@@ -40,11 +40,11 @@ def _done(service: Service, arguments: Sequence[str]) -> Manifest:
     variable = f"BLINDSIGHT_{service.name.upper()}_DATA"
     data = os.environ.get(variable)
     if action == "verify":
-        return check(folder, kept_by(service, Path()))
+        return check(folder, kept_by(service, Path(), [folder]))
     if data is None:
         raise InvalidArgument(f"no data folder, want {variable}")
     if action == "save":
         return save(kept_by(service, Path(data)), folder)
     if action == "restore":
-        return restore([folder], kept_by(service, Path(data)), Path(data))[0]
+        return restore([folder], kept_by(service, Path(data), [folder]), Path(data))[0]
     raise InvalidArgument(f"cannot {action}, want save, verify or restore")

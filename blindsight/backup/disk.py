@@ -40,6 +40,13 @@ def entries(folder: Path) -> list[Path]:
         return []
 
 
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it that are not there, for their owner alone."""
+    for one in reversed((folder, *folder.parents)):
+        if not one.is_dir():
+            one.mkdir(mode=0o700)
+
+
 def new_file(path: Path) -> int:
     """Creates a file with mode 0600; returns its descriptor."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

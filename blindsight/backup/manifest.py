@@ -20,7 +20,7 @@ from blindsight.backup.parts import MANIFEST_NAME
 from blindsight.errors import DataLoss, InvalidArgument, NotFound
 
 FORMAT = 1
-_MAX_BYTES = 1 << 20
+_MAX_BYTES = 1 << 24
 _HEX_DIGITS = 64
 
 
@@ -29,7 +29,7 @@ class Entry:
     """One file of a backup.
 
     Attributes:
-        path: path in the backup, `SERVICE/FILE`.
+        path: path in the backup, `SERVICE/FILE`, or with folders between the two.
         zone: "trusted" or "untrusted".
         size_bytes: exact size.
         sha256: in hex.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,6 +51,27 @@ Part = File | Database
 
 
 @dataclass(frozen=True, slots=True)
+class Repeated:
+    """Parts that a service keeps in each of several folders.
+
+    Attributes:
+        folder: the folder that has those folders, in the service's.
+        names: pattern of their names, as a whole.
+        parts: as of `Service`.
+    """
+
+    folder: str
+    names: re.Pattern[str]
+    parts: tuple[Part, ...]
+
+    def within(self, folder: Path) -> list[str]:
+        """Returns the names of the folders that are there, of a service's folder or a copy of it."""
+        there = folder / self.folder
+        found = (one.name for one in there.iterdir()) if there.is_dir() else ()
+        return [f"{self.folder}/{name}" for name in found if self.names.fullmatch(name)]
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """The parts that one service keeps.
 
@@ -57,11 +79,13 @@ class Service:
         name: name of the service, and of its folder in a backup.
         zone: "trusted" or "untrusted".
         parts: in the order in which a restore puts them in place; what makes a service start comes last.
+        repeated: parts that come before them; None: there are none.
     """
 
     name: str
     zone: str
     parts: tuple[Part, ...]
+    repeated: Repeated | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +96,34 @@ class Kept:
         service: the service that keeps it.
         part: the part.
         path: its path in the data folder.
+        within: the folder of a repeated part, in the service's.
     """
 
     service: Service
     part: Part
     path: Path
+    within: str = ""
 
     @property
     def name(self) -> str:
         """The path in a backup."""
-        return f"{self.service.name}/{self.part.name}"
+        return "/".join(filter(None, (self.service.name, self.within, self.part.name)))
 
 
-def kept_by(service: Service, folder: Path) -> list[Kept]:
-    """Returns all parts that a service may keep in its folder, whether they exist or not."""
-    return [Kept(service, part, folder / part.name) for part in service.parts]
+def kept_by(service: Service, folder: Path, backups: Sequence[Path] = ()) -> list[Kept]:
+    """Returns all parts that a service may keep in its folder, whether they exist or not.
+
+    Args:
+        backups: whose repeated parts are among them; without any it is those of the folder.
+    """
+    kept = [Kept(service, part, folder / part.name) for part in service.parts]
+    repeated = service.repeated
+    if repeated is None:
+        return kept
+    places = [backup / service.name for backup in backups] or [folder]
+    names = sorted({name for place in places for name in repeated.within(place)})
+    among = [(name, part) for name in names for part in repeated.parts]
+    return [Kept(service, part, folder / name / part.name, name) for name, part in among] + kept
 
 
 class Progress:

@@ -91,14 +91,14 @@ def _put(
     for source, found in backups:
         for entry in found.files:
             path = staging / entry.path
-            path.parent.mkdir(mode=0o700, exist_ok=True)
+            disk.make_folder(path.parent)
             require_same(source / entry.path, entry, disk.copy(source / entry.path, path, progress.moved))
     # All data is copied; what is left is renaming, in an order in which an interrupted restore leaves
     # nothing that a service would start with.
     restored = {entry.path for _, found in backups for entry in found.files}
     for one in kept:
         if one.name in restored:
-            one.path.parent.mkdir(mode=0o700, exist_ok=True)
+            disk.make_folder(one.path.parent)
             (staging / one.name).rename(one.path)
             disk.flush(one.path.parent)
     shutil.rmtree(staging)

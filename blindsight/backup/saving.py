@@ -75,14 +75,15 @@ class _Saving:
     def run(self) -> Manifest:
         entries = tuple(map(self._entry, self._kept))
         manifest = Manifest(__version__, self._created, entries)
-        for folder in {one.service.name for one in self._kept}:
-            disk.flush(self._target / folder)
+        for folder in {one for entry in entries for one in (self._target / entry.path).parents}:
+            if folder.is_relative_to(self._target):
+                disk.flush(folder)
         self._finish(manifest.encode())
         return manifest
 
     def _entry(self, kept: Kept) -> Entry:
         path = self._target / kept.name
-        path.parent.mkdir(mode=0o700, exist_ok=True)
+        disk.make_folder(path.parent)
         if not isinstance(kept.part, Database):
             sha256 = disk.copy(kept.path, path, self._progress.moved)
             return Entry(kept.name, kept.service.zone, path.stat().st_size, sha256)

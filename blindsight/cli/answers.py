@@ -238,6 +238,78 @@ class RevokedToken(TypedDict):
     revoked: str
 
 
+class QuotasDocument(TypedDict):
+    """What a tenant may use; null: no limit.
+
+    Attributes:
+        items: of all its collections; each vector of an item counts.
+        size_bytes: that storage has of all its collections.
+        requests_per_second: on average.
+        heavy_jobs: ingests, image processing, weighted sums, checks and repacks at once.
+    """
+
+    items: int | None
+    size_bytes: int | None
+    requests_per_second: float | None
+    heavy_jobs: int | None
+
+
+class TenantDocument(TypedDict):
+    """A tenant.
+
+    Attributes:
+        id: 32 hex digits.
+        name: for the operator alone.
+        created: when.
+        quotas: what it may use.
+        items: that it has; null: storage does not answer.
+        size_bytes: that storage has of it; null: storage does not answer.
+        heavy_jobs: that run.
+        deleting: whether its keys are destroyed, and collections may be left.
+    """
+
+    id: str
+    name: str
+    created: datetime
+    quotas: QuotasDocument
+    items: int | None
+    size_bytes: int | None
+    heavy_jobs: int
+    deleting: bool
+
+
+class CreatedTenant(TenantDocument):
+    """A tenant that was made.
+
+    Attributes:
+        token: the secret that its owner shows; nobody can tell it again; not if it was written to a file.
+        path: the file that the token was written to, if there is one.
+        token_id: of the token, as its owner's `tokens list` has it.
+    """
+
+    token: NotRequired[str]
+    path: NotRequired[str]
+    token_id: str
+
+
+class Tenants(TypedDict):
+    """All tenants, the oldest first."""
+
+    tenants: list[TenantDocument]
+
+
+class DeletedTenant(TypedDict):
+    """A tenant that was deleted.
+
+    Attributes:
+        deleted: its name.
+        collections: how many went with it.
+    """
+
+    deleted: str
+    collections: int
+
+
 class CertificateAuthority(TypedDict):
     """A certificate authority that was made.
 
@@ -919,6 +991,10 @@ ANSWERS: dict[str, Any] = {
     "tokens create": CreatedToken,
     "tokens list": Tokens,
     "tokens revoke": RevokedToken,
+    "tenants create": CreatedTenant,
+    "tenants list": Tenants,
+    "tenants set": TenantDocument,
+    "tenants delete": DeletedTenant,
     "collection create": CollectionInfo,
     "collection list": Collections,
     "collection describe": CollectionInfo,

@@ -36,6 +36,7 @@ from blindsight.cli import (
     schema,
     schemes,
     status,
+    tenants,
     tokens,
     verify,
 )
@@ -101,6 +102,7 @@ app.add_typer(keys.app, name="keys", rich_help_panel=SERVICES)
 app.add_typer(certificates.app, name="certificates", rich_help_panel=SERVICES)
 app.add_typer(tokens.app, name="tokens", rich_help_panel=SERVICES)
 app.add_typer(audit.app, name="audit", rich_help_panel=SERVICES)
+app.add_typer(tenants.app, name="tenants", rich_help_panel=SERVICES)
 app.add_typer(collections.app, name="collection", rich_help_panel=COLLECTIONS)
 app.command("ingest", rich_help_panel=COLLECTIONS)(ingest.ingest)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=COLLECTIONS)

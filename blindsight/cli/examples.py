@@ -65,6 +65,13 @@ EXAMPLES: dict[str, Sequence[str]] = {
     ),
     "tokens list": ("blindsight tokens list",),
     "tokens revoke": ("blindsight tokens revoke 0123456789ab",),
+    "tenants create": (
+        "blindsight tenants create acme -o acme.token",
+        "blindsight tenants create acme --items 100000 --heavy-jobs 2 --json",
+    ),
+    "tenants list": ("blindsight tenants list",),
+    "tenants set": ("blindsight tenants set acme --items 200000 --bytes none",),
+    "tenants delete": ("blindsight tenants delete acme",),
     "collection create": (
         "blindsight collection create holiday",
         "blindsight collection create faces --embedder none --dimension 128",

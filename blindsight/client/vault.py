@@ -9,17 +9,19 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from blindsight.client import audit, tokens
+from blindsight.client import audit, tenants, tokens
 from blindsight.client.arguments import checked, text
 from blindsight.client.audit import AuditCallback
 from blindsight.client.calls import Connection
 from blindsight.client.collection import Collection
 from blindsight.client.contents import UNARY_SECONDS
+from blindsight.client.tenants import NewTenant
 from blindsight.client.tokens import NewToken
 from blindsight.errors import InvalidArgument
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.wire.audit import AuditPage, AuditVerification
 from blindsight.wire.collections import CollectionInfo, CollectionRequest, Metric, Rollback, VaultStatus
+from blindsight.wire.tenants import Quotas, Tenant
 from blindsight.wire.tokens import Token
 
 # Methods import what they need when they are called: most processes only search and ingest.
@@ -282,6 +284,67 @@ class Vault:
             The result; `faults` is empty if all is right.
         """
         return audit.verify(self._connection, expected, progress)
+
+    def create_tenant(
+        self,
+        tenant: str,
+        *,
+        items: int | None = None,
+        size_bytes: int | None = None,
+        requests_per_second: float | None = None,
+        heavy_jobs: int | None = None,
+    ) -> NewTenant:
+        """Makes a tenant: a vault of its own with keys, collections and tokens of its own.
+
+        Args:
+            tenant: its name, for the operator alone.
+            items: of all its collections; each vector of an item counts; None: no limit.
+            size_bytes: that storage has of all its collections; None: no limit.
+            requests_per_second: on average; None: no limit.
+            heavy_jobs: ingests, image processing, weighted sums, checks and repacks at once; None: no limit.
+
+        Raises:
+            AlreadyExists: if there is a tenant of this name.
+            InvalidArgument: if name or quotas are not such.
+            PermissionDenied: if the caller is no operator, as all methods of tenants.
+        """
+        quotas = Quotas(items, size_bytes, requests_per_second, heavy_jobs)
+        return tenants.create(self._connection, tenant, quotas)
+
+    def tenants(self) -> list[Tenant]:
+        """Returns all tenants, the oldest first, with what they use."""
+        return tenants.all_tenants(self._connection)
+
+    def set_quotas(
+        self,
+        tenant: str,
+        *,
+        items: int | None = None,
+        size_bytes: int | None = None,
+        requests_per_second: float | None = None,
+        heavy_jobs: int | None = None,
+    ) -> Tenant:
+        """Changes what a tenant may use; what it has already stays.
+
+        Args:
+            tenant: its name.
+            items, size_bytes, requests_per_second, heavy_jobs: as of `create_tenant`; None: no limit.
+
+        Raises:
+            NotFound: if there is none of this name.
+            InvalidArgument: if one of the quotas is none.
+        """
+        quotas = Quotas(items, size_bytes, requests_per_second, heavy_jobs)
+        return tenants.set_quotas(self._connection, tenant, quotas)
+
+    def delete_tenant(self, tenant: str) -> int:
+        """Deletes a tenant: its tokens, its keys, then its collections; returns how many these were.
+
+        Raises:
+            NotFound: if there is none of this name.
+            Unavailable: if storage is away; its keys are destroyed, another call removes its collections.
+        """
+        return tenants.delete(self._connection, tenant)
 
     def verify(
         self,

@@ -99,6 +99,9 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         if self._callers[caller] >= self.limits.calls_per_caller:
             most = self.limits.calls_per_caller
             raise Busy(f"{most} calls of this caller are running already, want fewer at a time")
+        has = self._callers[caller]
+        if callers.tenant.get() and has * (len(self._callers) + 1) >= self.limits.calls:
+            raise Busy(f"{has} calls of this tenant are running already, want room for others")
         self._callers[caller] += 1
 
         def forget() -> None:

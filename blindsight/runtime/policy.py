@@ -61,6 +61,7 @@ OF_KEYHOLDER: Mapping[str, frozenset[Role]] = {
     "ImagingService": _OWNER,
     "TokenService": _OWNER,
     "AuditService": _OWNER,
+    "TenantService": _OWNER,
     "WorkerService": _WORKER,
 }
 

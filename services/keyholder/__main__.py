@@ -33,6 +33,8 @@ from services.keyholder.machine import Machine
 from services.keyholder.metrics import KEYGEN_SECONDS, REGISTRY
 from services.keyholder.service import Keyholder
 from services.keyholder.settings import KeyholderSettings
+from services.keyholder.tenants import servicer as tenants_servicer
+from services.keyholder.tenants.tenants import Tenants
 from services.keyholder.tokens import servicer as tokens_servicer
 from services.keyholder.tokens.access import UserAccess
 from services.keyholder.tokens.running import Running
@@ -45,6 +47,7 @@ SERVICES = (
     imaging.SERVICE_NAME,
     tokens_servicer.SERVICE_NAME,
     audit_servicer.SERVICE_NAME,
+    tenants_servicer.SERVICE_NAME,
 )
 # They store what comes while more is sent.
 FLOWING = (f"/{servicer.SERVICE_NAME}/Ingest", f"/{jobs.SERVICE_NAME}/CreateImport")
@@ -74,6 +77,9 @@ async def _serve(settings: KeyholderSettings) -> None:
         )
         lease = Lease(opened.key_id, holder_id(settings.data), settings.retry_seconds)
         keyholder = Keyholder(opened, machine, settings.data, lease)
+        tenants = Tenants(
+            settings.data, keyholder, machine, tokens, running, limiter, settings.retry_seconds, _measure
+        )
         audit = Audit(AuditLog(settings.data, opened, settings.audit_bytes, settings.audit_days))
         keyholder.warnings.append(lambda: audit.alarm)
         try:
@@ -88,8 +94,8 @@ async def _serve(settings: KeyholderSettings) -> None:
             await service.serve(
                 settings,
                 SERVICES,
-                partial(_register, keyholder, tokens, running, limiter, audit),
-                on_drain=keyholder.drain,
+                partial(_register, keyholder, tenants, tokens, running, limiter, audit),
+                on_drain=tenants.drain,
                 uploads=Uploads(
                     settings.upload_bytes, FLOWING, settings.stall_seconds, settings.idle_seconds
                 ),
@@ -99,12 +105,14 @@ async def _serve(settings: KeyholderSettings) -> None:
                     running,
                     audit,
                     limiter,
+                    tenants.enter,
                     required=settings.require_tokens,
                     issuer=issuer,
                     find=keyholder.vault.ids,
                 ),
             )
         finally:
+            await tenants.close()
             await keyholder.close()
             await machine.close()
             await audit.close()
@@ -129,16 +137,18 @@ def _measure(parameter_set: str, seconds: float) -> None:
 
 def _register(
     keyholder: Keyholder,
+    tenants: Tenants,
     tokens: Tokens,
     running: Running,
     limiter: Limiter,
     audit: Audit,
     server: grpc.aio.Server,
 ) -> None:
-    servicer.register(lambda: keyholder, server)
-    jobs.register(keyholder.keys, lambda: keyholder.imports, keyholder.lease, server)
-    imaging.register(lambda: keyholder.processing, server)
-    tokens_servicer.register(tokens, running, limiter, lambda: keyholder.vault, server)
+    servicer.register(tenants.current, server)
+    jobs.register(keyholder.keys, lambda: tenants.current().imports, keyholder.lease, server)
+    imaging.register(lambda: tenants.current().processing, lambda: tenants.current().allowance, server)
+    tokens_servicer.register(tokens, running, limiter, lambda: tenants.current().vault, server)
+    tenants_servicer.register(tenants, server)
     audit_servicer.register(audit.log, lambda: keyholder.vault, server)
 
 

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,7 @@ from services.keyholder.operations.scoring import Scorer
 from services.keyholder.operations.search import Search, embed_query
 from services.keyholder.operations.vectors import StoredVectors
 from services.keyholder.operations.verify import Compared, Input, Verify, VerifySettings
+from services.keyholder.quotas import Allowance
 
 DEFAULT_K = 5
 
@@ -97,16 +99,28 @@ class Keyholder:
         lease: the right to write under these keys.
         idle_seconds: its worker processes end when they have nothing to do for so long, and start when they
             are needed; None: they start with it, and stay.
+        allowance: what a tenant may use; None: it is the operator's, whose status tells of whole services.
+
+    Attributes:
+        allowance: the same; the operator's has no limits.
     """
 
     def __init__(
-        self, keys: KeySet, machine: Machine, folder: Path, lease: Lease, idle_seconds: float | None = None
+        self,
+        keys: KeySet,
+        machine: Machine,
+        folder: Path,
+        lease: Lease,
+        idle_seconds: float | None = None,
+        allowance: Allowance | None = None,
     ) -> None:
         self.keys = keys
         self.lease = lease
         self._folder = folder
         self._machine = machine
         self._idle_seconds = idle_seconds
+        self._of_tenant = allowance is not None
+        self.allowance = allowance or Allowance()
         self._storage = storage = machine.storage.fenced_by(lease)
         self._evaluator = evaluator = machine.evaluator
         self._threads = machine.threads
@@ -121,7 +135,8 @@ class Keyholder:
         self._items = Items(self.vault, storage)
         catalog = CatalogStore(folder / CATALOG_FILE_NAME, keys.subkey("catalog"))
         self._catalog = Catalog(catalog, self._items)
-        self._writer = Writer(self.vault, storage, self._crypto, self._written)
+        room = partial(self.allowance.room, self.vault.used)
+        self._writer = Writer(self.vault, storage, self._crypto, self._written, room)
         self._naming = Naming(self.vault, self._writer)
         self.items = ItemOperations(self.vault, self._catalog, self._writer)
         self.vectors = StoredVectors(self.vault, storage, self._crypto, self._catalog)
@@ -182,6 +197,8 @@ class Keyholder:
             InvalidArgument: if the keyholder was started without a queue.
             Unavailable: if the queue does not answer yet.
         """
+        if self._of_tenant:
+            raise InvalidArgument("a tenant has no bulk ingest: ingest without --bulk")
         if self._bulk is None:
             raise InvalidArgument(
                 "the keyholder has no queue for bulk ingest; start it with BLINDSIGHT_KEYHOLDER_QUEUE_URL"
@@ -545,7 +562,11 @@ class Keyholder:
                 )
             ),
         )
-        return own, *peers
+        if not self._of_tenant:
+            return own, *peers
+        # How much the others have, and what they do, is not told.
+        said = [replace(one, collections=0, items=0, disk_bytes=0, memory_bytes=0) for one in peers]
+        return replace(own, memory_bytes=0), *said
 
 
 async def _status(name: str, asking: Coroutine[Any, Any, PeerStatus]) -> ServiceStatus:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from typing import Any
 
 import grpc.aio
@@ -35,6 +35,7 @@ from blindsight.wire.search import MatchDrawing, SearchHeader, SearchProgress
 from blindsight.wire.verify import VerifyHeader
 from services.keyholder.operations.items import ItemOperations, described
 from services.keyholder.operations.naming import naming
+from services.keyholder.quotas import heavy
 from services.keyholder.service import Keyholder
 from services.keyholder.tokens import reveal
 from services.keyholder.tokens.roles import MAY_REPLACE
@@ -58,6 +59,10 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
     @property
     def _keyholder(self) -> Keyholder:
         return self._current()
+
+    def heavy_job(self) -> AbstractContextManager[None]:
+        """Counts a heavy job of the current call's caller."""
+        return self._keyholder.allowance.heavy_job()
 
     @property
     def _vault(self) -> Vault:
@@ -126,6 +131,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         named = await self._keyholder.remove_alias(request.alias)
         return pb.RemoveAliasResponse(collection=self._described(named).to_message())
 
+    @heavy
     async def TruncateCollection(
         self, request: pb.TruncateCollectionRequest, context: Context
     ) -> AsyncIterator[pb.TruncateCollectionResponse]:
@@ -136,6 +142,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
     def _described(self, opened: OpenCollection) -> CollectionInfo:
         return describing.collection(opened, self._vault.aliases(opened))
 
+    @heavy
     async def Ingest(
         self, request_iterator: AsyncIterator[pb.IngestRequest], context: Context
     ) -> AsyncIterator[pb.IngestResponse]:
@@ -261,6 +268,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         made.timings.total = time.perf_counter() - started
         return verifying.verification(made).to_message()
 
+    @heavy
     async def Combine(
         self, request_iterator: AsyncIterator[pb.CombineRequest], context: Context
     ) -> AsyncIterator[pb.CombineResponse]:
@@ -350,11 +358,13 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         deleted, unknown = await self._keyholder.delete_items(asked.collection, asked.ids, asked.where)
         return Deletion(deleted, tuple(unknown)).to_message()
 
+    @heavy
     async def Repack(self, request: pb.RepackRequest, context: Context) -> AsyncIterator[pb.RepackResponse]:
         """Re-encrypts the tail into full segments."""
         async for state in self._keyholder.repack(request.collection):
             yield state.to_message()
 
+    @heavy
     async def Check(self, request: pb.CheckRequest, context: Context) -> AsyncIterator[pb.CheckResponse]:
         """Reads all of a collection, says what is damaged, and repairs it if asked to."""
         if request.repair:

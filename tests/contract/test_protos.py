@@ -22,6 +22,7 @@ NAMES = {
     "imports": "CreateImport GetImport WatchImport ListImports CancelImport RetryImport DropFailed",
     "tokens": "CreateToken ListTokens RevokeToken",
     "audit": "ListRecords VerifyLog",
+    "tenants": "CreateTenant ListTenants SetQuotas DeleteTenant",
     "workers": "ReportItems NoteTrial",
     "imaging": "Filter Diff Keypoints Match",
     "evaluator": "Score CompareAll Combine Transform Difference ScaleSpace Prepare DropCollection GetStatus",

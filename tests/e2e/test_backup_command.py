@@ -270,6 +270,7 @@ def test_each_zone_is_copied_without_the_others(copied, tmp_path):
         "keyholder/alarms.db",
         "keyholder/tokens.db",
         "keyholder/limits.db",
+        "keyholder/tenants.db",
         "keyholder/heads.db",
         "keyholder/jobs.db",
         "keyholder/keys.bsky",

@@ -78,6 +78,10 @@ def test_the_answer_of_every_command_is_as_the_schema_says(up, folder, tmp_path)
     blind("tokens", "revoke", made["id"])
     assert blind("audit", "show", "--last", "2")["records"]
     assert blind("audit", "verify")["faults"] == []
+    made = blind("tenants", "create", "acme", "--items", "5")
+    assert made["id"] in [one["id"] for one in blind("tenants", "list")["tenants"]]
+    blind("tenants", "set", "acme", "--bytes", "1000000")
+    blind("tenants", "delete", "acme", "--yes")
     blind("collection", "alias", "album", "again")
     blind("collection", "unalias", "again")
     blind("collection", "rename", "rows", "lines")

@@ -163,7 +163,15 @@ def test_a_start_that_cannot_be_is_one_line_and_changes_nothing(starts: dict[str
     assert case.service in line.split(":")[0]
     if case.service == "keyholder":
         kept = {"keys.bsky", "lock", "holder", "answer_keys.db", "heads.db", "alarms.db", "catalog.db"}
-        kept |= {"tokens.db", "owner.token", "audit.head", "limits.db", "000000000001.jsonl", "reserve"}
+        kept |= {
+            "tokens.db",
+            "owner.token",
+            "audit.head",
+            "limits.db",
+            "000000000001.jsonl",
+            "reserve",
+            "tenants.db",
+        }
         assert start.files() <= kept
         if start.key_file is not None:
             assert (start.folder / "keys.bsky").read_bytes() == start.key_file

@@ -19,13 +19,22 @@ from blindsight.rpc.keyholder.v1 import (
     imaging_pb2,
     imports_pb2,
     keyholder_pb2,
+    tenants_pb2,
     tokens_pb2,
     workers_pb2,
 )
 from blindsight.runtime.policy import CALLERS, CHANGES_ITEMS, DESTRUCTIVE, OF_KEYHOLDER
 from blindsight.runtime.roles import Role
 
-OF_THE_KEYHOLDER = (keyholder_pb2, imports_pb2, imaging_pb2, tokens_pb2, audit_pb2, workers_pb2)
+OF_THE_KEYHOLDER = (
+    keyholder_pb2,
+    imports_pb2,
+    imaging_pb2,
+    tokens_pb2,
+    audit_pb2,
+    tenants_pb2,
+    workers_pb2,
+)
 PAGE = (Path(__file__).parents[2] / "docs" / "threat-model.md").read_text()
 ROW = re.compile(r"^\| `(\w+)\.(\w+)` \| ([^|]*) \| ([^|]*) \|$", re.MULTILINE)
 WORDS = (

@@ -277,7 +277,8 @@ def test_no_canary_and_no_secret_stands_in_a_file_of_the_owners_own_service(run:
     files = contents(run.folder / "keyholder")
     assert {Path(path).name for path in files} == {
         *("keys.bsky", "lock", "holder", "answer_keys.db", "heads.db", "alarms.db", "catalog.db"),
-        *("tokens.db", "owner.token", "audit.head", "limits.db", "000000000001.jsonl", "reserve"),
+        *("tokens.db", "owner.token", "tenants.db", "audit.head", "limits.db"),
+        *("000000000001.jsonl", "reserve"),
     }
     assert run.needles.found_in(files) == {}
 

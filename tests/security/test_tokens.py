@@ -17,9 +17,23 @@ from support.photos import small_photo
 
 import blindsight
 from blindsight.client import Collection, Hit, Vault
-from blindsight.errors import InvalidArgument, NotFound, PermissionDenied, ResourceExhausted, Unauthenticated
+from blindsight.errors import (
+    BlindsightError,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    Unauthenticated,
+)
 from blindsight.parameters import Scheme
-from blindsight.rpc.keyholder.v1 import audit_pb2, imaging_pb2, imports_pb2, keyholder_pb2, tokens_pb2
+from blindsight.rpc.keyholder.v1 import (
+    audit_pb2,
+    imaging_pb2,
+    imports_pb2,
+    keyholder_pb2,
+    tenants_pb2,
+    tokens_pb2,
+)
 from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
 from blindsight.rpc.keyholder.v1.keyholder_pb2_grpc import KeyholderServiceStub
 from blindsight.runtime.channels import client_options
@@ -29,10 +43,10 @@ from blindsight.wire.search import Hit as WireHit
 from blindsight.wire.search import SearchHeader
 from blindsight.wire.tokens import METADATA_KEY, SCHEME, Reveal, TokenRole
 from services.keyholder.tokens.reveal import shown
-from services.keyholder.tokens.roles import MAY_CALL, callers
+from services.keyholder.tokens.roles import MAY_CALL, callers, of_tenants
 from services.keyholder.tokens.store import Grant
 
-CONTRACTS = (keyholder_pb2, imports_pb2, imaging_pb2, tokens_pb2, audit_pb2)
+CONTRACTS = (keyholder_pb2, imports_pb2, imaging_pb2, tokens_pb2, audit_pb2, tenants_pb2)
 METHODS = sorted(
     f"/{service.full_name}/{method.name}"
     for contract in CONTRACTS
@@ -45,11 +59,12 @@ UNAUTHENTICATED, DENIED = grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMI
 
 @dataclass(frozen=True)
 class World:
-    """Services with two collections, and an owner's vault."""
+    """Services with two collections, an owner's vault, and tokens of two tenants with one collection each."""
 
     services: BulkServices
     folder: Path
     vault: Vault
+    tenants: tuple[str, ...]
 
     @property
     def address(self) -> str:
@@ -76,7 +91,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             for name in ("holiday", "private"):
                 vault.create_collection(name, embedder="pixels", dimension=64)
                 vault.collection(name).ingest([(f"{name}.png", small_photo(len(name)))])
-            yield World(running, tmp_path_factory.mktemp("tokens"), vault)
+            tenants = tuple(vault.create_tenant(f"tenant {number}").token for number in range(2))
+            made = World(running, tmp_path_factory.mktemp("tokens"), vault, tenants)
+            for number, token in enumerate(tenants):
+                with made.open(token) as of_tenant:
+                    album = of_tenant.create_collection(
+                        f"of tenant {number}", embedder="pixels", dimension=64
+                    )
+                    album.ingest([(f"{number}.png", small_photo(number))])
+            yield made
     finally:
         running.stop()
 
@@ -192,6 +215,66 @@ def test_a_collection_that_a_token_is_not_for_is_as_one_that_is_not_there(world:
         assert (code, said.replace("private", "nowhere")) == absent, method
         compared += code is grpc.StatusCode.NOT_FOUND
     assert compared >= 10
+
+
+def test_a_tenant_is_refused_what_is_the_operators_and_nothing_else(world: World) -> None:
+    for method in METHODS:
+        code, said = outcome(world.address, method, world.tenants[0])
+        assert code is not UNAUTHENTICATED, method
+        assert (code is DENIED) == (not of_tenants(method)), (method, code, said)
+    assert not any(of_tenants(method) for method in METHODS if "TenantService" in method)
+
+
+def test_what_another_tenant_has_is_as_what_is_not_there(world: World) -> None:
+    owner = (world.services.folder / "keyholder" / OWNER_TOKEN_FILE).read_text().strip()
+    everybody = {owner: "holiday", world.tenants[0]: "of tenant 0", world.tenants[1]: "of tenant 1"}
+    compared = 0
+    for token, own in everybody.items():
+        for method in METHODS:
+            if (message := _named(method, "nowhere")) is None or "Tenant" in method:
+                continue
+            absent = outcome(world.address, method, token, message)
+            for other in set(everybody.values()) - {own}:
+                code, said = outcome(world.address, method, token, _named(method, other))
+                assert (code, said.replace(other, "nowhere")) == absent, (method, own, other)
+                compared += code is grpc.StatusCode.NOT_FOUND
+    assert compared >= 60
+
+
+def test_a_tenant_sees_tokens_imports_and_the_state_of_its_own_alone(world: World) -> None:
+    with world.open(world.tenants[0]) as one, world.open(world.tenants[1]) as other:
+        made = one.create_token("searcher", collections=["of tenant 0"])
+        assert made.about.id in [token.id for token in one.tokens()]
+        for vault in (other, world.vault):
+            assert made.about.id not in [token.id for token in vault.tokens()]
+            with pytest.raises(NotFound) as told:
+                vault.revoke_token(made.about.id)
+            assert told.value.message.replace(made.about.id, 12 * "0") == _refusal(
+                lambda vault=vault: vault.revoke_token(12 * "0")
+            )
+            with pytest.raises(NotFound):
+                vault.create_token("searcher", collections=["of tenant 0"])
+        with world.open(made.token) as searching:
+            assert [found.name for found in searching.collections()] == ["of tenant 0"]
+            with pytest.raises(PermissionDenied):
+                searching.tokens()
+        import_ = world.vault.collection("private").ingest_bulk([("b.png", small_photo(4))])
+        assert _refusal(one.get_import(import_.import_id).info) == _refusal(one.get_import(32 * "0").info)
+        import_.cancel()
+        state = one.status()
+        assert [found.name for found in state.collections] == ["of tenant 0"]
+        assert state.services[0].items == 1
+        assert state.key_id not in (other.status().key_id, world.vault.status().key_id)
+        for service in state.services[1:]:
+            assert service.reachable
+            told_of_others = service.items, service.collections, service.disk_bytes, service.memory_bytes
+            assert told_of_others == (0, 0, 0, 0)
+
+
+def _refusal(call: Callable[[], object]) -> str:
+    with pytest.raises(BlindsightError) as told:
+        call()
+    return told.value.message
 
 
 def test_the_bearer_of_a_token_for_one_collection_uses_that_and_sees_no_other(world: World) -> None:

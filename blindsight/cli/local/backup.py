@@ -96,7 +96,7 @@ def restore(
 
     started = time.monotonic()
     with _metered("restoring") as report:
-        found = restoring.restore(folders, _kept(data, Zone.ALL), data, report)
+        found = restoring.restore(folders, _kept(data, Zone.ALL, folders), data, report)
     if _out_of_order(found):
         output.note(
             "storage's backup is older than the keyholder's: photos of finished imports may be missing"
@@ -107,11 +107,14 @@ def restore(
 def _check(folder: Path, report: Callable[[int, int], None]) -> Manifest:
     from blindsight.backup.checking import check
 
-    return check(folder, _kept(Path(), Zone.ALL), report)
+    return check(folder, _kept(Path(), Zone.ALL, [folder]), report)
 
 
-def _kept(data: Path, zone: Zone) -> list[Kept]:
+def _kept(data: Path, zone: Zone, backups: Sequence[Path] = ()) -> list[Kept]:
     """Returns the parts that the services of a zone keep below a data folder, the keyholder's last.
+
+    Args:
+        backups: see `kept_by`.
 
     Services declare them in an entry point, so a machine with one zone needs no code of the other.
 
@@ -133,7 +136,7 @@ def _kept(data: Path, zone: Zone) -> list[Kept]:
         (service for service in found if service.zone in zones),
         key=lambda service: (service.zone == Zone.TRUSTED, service.name == "keyholder"),
     )
-    return [one for service in chosen for one in kept_by(service, data / service.name)]
+    return [one for service in chosen for one in kept_by(service, data / service.name, backups)]
 
 
 @contextmanager

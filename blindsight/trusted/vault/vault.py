@@ -411,6 +411,11 @@ class Vault:
             found.append(collection)
         return found
 
+    async def used(self) -> tuple[int, int]:
+        """Returns how many items, each vector of which counts, and bytes storage has of all collections."""
+        records = await self._records()
+        return sum(one.items for one in records), sum(one.size_bytes for one in records)
+
     def _damaged(self, record: StoredCollection, config: CollectionConfig, damage: str) -> OpenCollection:
         fields = config.linear().fields
         right = replace(

@@ -12,7 +12,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import aclosing, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
@@ -35,6 +35,7 @@ from blindsight.trusted.records import CollectionConfig, ItemMetadata, NewItem
 from blindsight.trusted.slots import NO_VERSIONS, Segment, SlotMap, handles_from_bytes, revised, unmarked
 from blindsight.trusted.vault import batching
 from blindsight.trusted.vault.collection import ItemKey, OpenCollection
+from blindsight.trusted.vault.room import Room
 from blindsight.trusted.vault.vault import Vault
 from blindsight.wire.storage import NO_VERSION, ItemUpdate, SlotBatch
 
@@ -86,6 +87,7 @@ class Writer:
         storage: stores the batches.
         crypto: encrypts with the owner's keys.
         observe: called with everything that storage has taken; None: nobody wants to know.
+        room: gives room for a write of new items; None: there is as much as they need.
     """
 
     def __init__(
@@ -94,11 +96,13 @@ class Writer:
         storage: StorageClient,
         crypto: Crypto,
         observe: Callable[[OpenCollection, Written], Awaitable[None]] | None = None,
+        room: Callable[[], AbstractAsyncContextManager[Room]] | None = None,
     ) -> None:
         self._vault = vault
         self._storage = storage
         self._crypto = crypto
         self._observe = observe
+        self._room = room or (lambda: nullcontext(Room()))
 
     async def encrypt(self, collection: OpenCollection, slots: SlotMap, rows: Floats) -> Ahead:
         """Encrypts rows ahead of their append; needs no lock.
@@ -226,16 +230,37 @@ class Writer:
         *,
         replaces: bool = False,
     ) -> int:
-        """Makes one append of items that are not done yet, each with all rows; returns how many are done."""
+        """Makes one append of items that are not done yet, each with all rows; returns how many are done.
+
+        Raises:
+            ResourceExhausted: if there is no room for the first of them.
+        """
+        async with self._room() as room:
+            return await self._append_within(
+                room, collection, batch_id, rows, items, done, ahead, replaces=replaces
+            )
+
+    async def _append_within(
+        self,
+        room: Room,
+        collection: OpenCollection,
+        batch_id: bytes,
+        rows: Floats,
+        items: Sequence[NewItem],
+        done: int,
+        ahead: Ahead,
+        *,
+        replaces: bool,
+    ) -> int:
         of_item = batching.rows_of(items)
         backoff = Backoff(
             first_seconds=_FIRST_PAUSE_SECONDS, longest_seconds=_LONGEST_PAUSE_SECONDS, jitter=1
         )
         for attempt in range(1, CONFLICT_ATTEMPTS + 1):
             slots = collection.slots
-            stop = len(items)
+            stop = done + room.fitting(slots, items[done:], replaces=replaces)
             if replaces:  # what goes may have many more rows than what comes
-                handles = [item.handle for item in items[done:]]
+                handles = [item.handle for item in items[done:stop]]
                 stop = done + batching.at_most(slots, handles, DELETE_ROWS)[1]
             stop, placements = batching.fitting(collection, slots, of_item[:stop], done)
             chosen = batching.with_parts(collection, items[done:stop])
@@ -244,6 +269,7 @@ class Writer:
             else:
                 order = batching.firsts_first(of_item[done:stop])
                 blocks = await self._blocks(collection, placements, rows[order])
+            room.require_bytes(blocks, chosen)
             try:
                 await self._commit(collection, batch_id, slots, placements, blocks, chosen, replaces=replaces)
             except Conflict:

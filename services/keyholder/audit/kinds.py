@@ -29,7 +29,7 @@ KINDS: Mapping[str, Kind] = {
             *("TruncateCollection", "Ingest", "IngestImage", "UpdateItems", "DeleteItems", "Repack", "Check"),
             *("AcceptRollback", "AcknowledgeAlarms"),
             *("CreateImport", "CancelImport", "RetryImport", "DropFailed"),
-            *("CreateToken", "RevokeToken"),
+            *("CreateToken", "RevokeToken", "CreateTenant", "SetQuotas", "DeleteTenant"),
         ),
         Kind.CHANGE,
     ),
@@ -43,7 +43,15 @@ KINDS: Mapping[str, Kind] = {
     ),
     **dict.fromkeys(
         (
-            *("GetCollection", "ListCollections", "GetStatus", "WatchImport", "ListImports", "ListTokens"),
+            *(
+                "GetCollection",
+                "ListCollections",
+                "GetStatus",
+                "WatchImport",
+                "ListImports",
+                "ListTokens",
+                "ListTenants",
+            ),
             *("ListRecords", "VerifyLog", "ReportItems", "NoteTrial"),
         ),
         Kind.COUNTED,

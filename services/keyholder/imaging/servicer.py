@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import grpc.aio
@@ -16,6 +17,7 @@ from blindsight.wire.records import Record
 from services.keyholder.imaging import wire
 from services.keyholder.imaging.engine import Progress
 from services.keyholder.imaging.facade import Processing
+from services.keyholder.quotas import Allowance, heavy
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ImagingService"].full_name
 Result = TypeVar("Result")
@@ -28,15 +30,22 @@ class ImagingServicer(imaging_pb2_grpc.ImagingServiceServicer):
 
     Args:
         current: returns the jobs of the current call's caller.
+        allowance: returns what they may use.
     """
 
-    def __init__(self, current: Callable[[], Processing]) -> None:
+    def __init__(self, current: Callable[[], Processing], allowance: Callable[[], Allowance]) -> None:
         self._current = current
+        self._allowance = allowance
+
+    def heavy_job(self) -> AbstractContextManager[None]:
+        """Counts a heavy job of the current call's caller."""
+        return self._allowance().heavy_job()
 
     @property
     def _processing(self) -> Processing:
         return self._current()
 
+    @heavy
     async def Filter(
         self, request_iterator: AsyncIterator[pb.FilterRequest], context: Context
     ) -> AsyncIterator[pb.FilterResponse]:
@@ -49,6 +58,7 @@ class ImagingServicer(imaging_pb2_grpc.ImagingServiceServicer):
         async for response in _responses(answers, pb.FilterResponse, wire.filtered):
             yield response
 
+    @heavy
     async def Diff(
         self, request_iterator: AsyncIterator[pb.DiffRequest], context: Context
     ) -> AsyncIterator[pb.DiffResponse]:
@@ -61,6 +71,7 @@ class ImagingServicer(imaging_pb2_grpc.ImagingServiceServicer):
         async for response in _responses(answers, pb.DiffResponse, wire.differed):
             yield response
 
+    @heavy
     async def Keypoints(
         self, request_iterator: AsyncIterator[pb.KeypointsRequest], context: Context
     ) -> AsyncIterator[pb.KeypointsResponse]:
@@ -73,6 +84,7 @@ class ImagingServicer(imaging_pb2_grpc.ImagingServiceServicer):
         async for response in _responses(answers, pb.KeypointsResponse, wire.detected):
             yield response
 
+    @heavy
     async def Match(
         self, request_iterator: AsyncIterator[pb.MatchRequest], context: Context
     ) -> AsyncIterator[pb.MatchResponse]:
@@ -86,9 +98,11 @@ class ImagingServicer(imaging_pb2_grpc.ImagingServiceServicer):
             yield response
 
 
-def register(current: Callable[[], Processing], server: grpc.aio.Server) -> None:
+def register(
+    current: Callable[[], Processing], allowance: Callable[[], Allowance], server: grpc.aio.Server
+) -> None:
     """Adds the rpcs of image processing to a server; see `ImagingServicer`."""
-    imaging_pb2_grpc.add_ImagingServiceServicer_to_server(ImagingServicer(current), server)
+    imaging_pb2_grpc.add_ImagingServiceServicer_to_server(ImagingServicer(current, allowance), server)
 
 
 async def _header(requests: AsyncIterator[Any]) -> Any:

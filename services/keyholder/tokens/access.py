@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
 import grpc.aio
 
-from blindsight.errors import BlindsightError, Unauthenticated
+from blindsight.errors import BlindsightError, PermissionDenied, Unauthenticated
 from blindsight.runtime import callers
 from blindsight.runtime.access import Access, End
 from blindsight.runtime.roles import Role
@@ -34,6 +34,7 @@ class UserAccess:
         running: ends the calls of tokens that end.
         audit: records calls, also those that are refused.
         limiter: keeps tokens to their limits.
+        enter: opens what a call of a tenant needs, once it may be made.
         required: whether a call without a token is refused; else it is the owner's.
         issuer: vouches for users without a token of the vault's own; None: nobody does.
         find: returns the ids of collections of these names, those that there are.
@@ -46,6 +47,7 @@ class UserAccess:
         running: Running,
         audit: Audit,
         limiter: Limiter,
+        enter: Callable[[], Awaitable[None]],
         *,
         required: bool,
         issuer: Issuer | None,
@@ -56,6 +58,7 @@ class UserAccess:
         self._running = running
         self._audit = audit
         self._limiter = limiter
+        self._enter = enter
         self._required = required
         self._issuer = issuer
         self._find = find
@@ -102,10 +105,16 @@ class UserAccess:
         grant = await self._bearer(_token(str(shown[0])))
         acting(grant)
         scope.limit(grant.collections)
-        callers.known.set(f"token {grant.token_id}")
+        # A tenant counts as one caller, however many tokens it makes.
+        callers.known.set(f"tenant {grant.tenant}" if grant.tenant else f"token {grant.token_id}")
         if grant.role not in roles.callers(method):
             raise denied(grant.role, f"call {method.rpartition('/')[2]}")
+        if grant.tenant and not roles.of_tenants(method):
+            raise PermissionDenied(
+                f"permission denied: a token of a tenant may not call {method.rpartition('/')[2]}"
+            )
         self._limiter.call(grant.token_id, grant.limits)
+        await self._enter()
         return grant.role.name.lower()
 
     async def _bearer(self, shown: str) -> Grant:

@@ -73,7 +73,15 @@ MAY_CALL: Mapping[str, Mapping[str, frozenset[TokenRole]]] = {
         "ListRecords": _AUDITORS,
         "VerifyLog": _AUDITORS,
     },
+    "TenantService": {
+        "CreateTenant": _OWNER,
+        "ListTenants": _OWNER,
+        "SetQuotas": _OWNER,
+        "DeleteTenant": _OWNER,
+    },
 }
+# The services that the tokens of tenants may call; all others are the operator's alone.
+OF_TENANTS = frozenset({"KeyholderService", "ImportService", "ImagingService", "TokenService"})
 # Of what may put other items in the place of those that are there: an upsert, a repair.
 MAY_REPLACE = _EDITORS
 
@@ -81,6 +89,11 @@ MAY_REPLACE = _EDITORS
 def of_users(method: str) -> bool:
     """Returns whether a method of gRPC, `/blindsight.keyholder.v1.SERVICE/RPC`, is called with a token."""
     return _service(method) != "WorkerService"
+
+
+def of_tenants(method: str) -> bool:
+    """Returns whether a method of gRPC may be called with a token of a tenant, by its role."""
+    return _service(method) in OF_TENANTS
 
 
 def callers(method: str) -> frozenset[TokenRole]:

@@ -10,6 +10,7 @@ import grpc.aio
 
 from blindsight.rpc.keyholder.v1 import tokens_pb2 as pb
 from blindsight.rpc.keyholder.v1 import tokens_pb2_grpc
+from blindsight.runtime import callers
 from blindsight.trusted.vault.vault import Vault
 from blindsight.wire.times import of_unix
 from blindsight.wire.tokens import Token, TokenRequest
@@ -53,24 +54,31 @@ class TokenServicer(tokens_pb2_grpc.TokenServiceServicer):
         limits = Limits(asked.requests_per_second, asked.burst, asked.queries_per_day)
         limited = frozenset(names) if names else None
         grant, token = await asyncio.to_thread(
-            self._tokens.create, asked.role, limited, asked.label, expires, asked.reveal, limits
+            self._tokens.create,
+            asked.role,
+            limited,
+            asked.label,
+            expires,
+            asked.reveal,
+            limits,
+            tenant=callers.tenant.get(),
         )
-        created = _token(grant, names, 0).to_message()
+        created = described(grant, names).to_message()
         return pb.CreateTokenResponse(token=token.reveal_secret().decode(), created=created)
 
     async def ListTokens(self, request: pb.ListTokensRequest, context: Context) -> pb.ListTokensResponse:
         """Returns all tokens."""
-        grants = self._tokens.all()
+        grants = self._tokens.all(callers.tenant.get())
         some = any(grant.collections is not None for grant in grants)
         opened = await self._vault.all() if some else []
         names = {one.record.collection_id: one.config.name for one in opened}
         used = self._limiter.used
-        listed = [_token(grant, names, used(grant.token_id)).to_message() for grant in grants]
+        listed = [described(grant, names, used(grant.token_id)).to_message() for grant in grants]
         return pb.ListTokensResponse(tokens=listed)
 
     async def RevokeToken(self, request: pb.RevokeTokenRequest, context: Context) -> pb.RevokeTokenResponse:
         """Revokes a token."""
-        await asyncio.to_thread(self._tokens.revoke, request.id)
+        await asyncio.to_thread(self._tokens.revoke, request.id, callers.tenant.get())
         self._running.revoked(request.id)
         await asyncio.to_thread(self._limiter.forget, request.id)
         return pb.RevokeTokenResponse()
@@ -88,7 +96,8 @@ def register(
     tokens_pb2_grpc.add_TokenServiceServicer_to_server(made, server)
 
 
-def _token(grant: Grant, names: Mapping[bytes, str], queries_today: int) -> Token:
+def described(grant: Grant, names: Mapping[bytes, str], queries_today: int = 0) -> Token:
+    """Returns what is told of a token; `names` are those of collections, by their ids."""
     collections = grant.collections or ()
     return Token(
         grant.token_id,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from blindsight.errors import DataLoss, NotFound
+from blindsight.errors import DataLoss
 from blindsight.runtime.sqlite import Schema, Store
 from blindsight.trusted.keyring.sealing import Sealer
 from blindsight.wire.tokens import Reveal, TokenRole
@@ -31,6 +31,7 @@ class Grant:
         reveal: what searches tell its bearer.
         limits: how often they may call, and how much they may ask.
         threshold: of the decisions that they are told, the worst score that passes; None: they see more.
+        tenant: whose it is; "" for the vault's own.
     """
 
     token_id: str
@@ -43,6 +44,7 @@ class Grant:
     reveal: Reveal
     limits: Limits = NONE
     threshold: float | None = None
+    tenant: str = ""
 
 
 class TokenStore(Store):
@@ -77,15 +79,10 @@ class TokenStore(Store):
             db.executemany("DELETE FROM tokens WHERE id = ?", [(one,) for one in instead_of])
             db.execute("INSERT INTO tokens VALUES (?, ?, ?, ?, ?)", row)
 
-    def remove(self, token_id: str) -> None:
-        """Removes a grant.
-
-        Raises:
-            NotFound: if there is none of this id.
-        """
+    def remove(self, *token_ids: str) -> None:
+        """Removes grants."""
         with self._transaction() as db:
-            if not db.execute("DELETE FROM tokens WHERE id = ?", (token_id,)).rowcount:
-                raise NotFound(f"no token {token_id!r}; see `blindsight tokens list`")
+            db.executemany("DELETE FROM tokens WHERE id = ?", [(one,) for one in token_ids])
 
     def _grant(self, token_id: str, digest: bytes, created: int, expires: int | None, sealed: bytes) -> Grant:
         try:
@@ -99,7 +96,17 @@ class TokenStore(Store):
                 told.get("threshold"),
             )
             return Grant(
-                token_id, digest, role, collections, label, created, expires, reveal, limits, threshold
+                token_id,
+                digest,
+                role,
+                collections,
+                label,
+                created,
+                expires,
+                reveal,
+                limits,
+                threshold,
+                str(told.get("tenant", "")),
             )
         except (DataLoss, ValueError, TypeError, KeyError):
             raise DataLoss(
@@ -117,6 +124,7 @@ def _packed(grant: Grant) -> bytes:
         "limits": asdict(grant.limits),
         "threshold": grant.threshold,
     }
+    told |= {"tenant": grant.tenant} if grant.tenant else {}
     return json.dumps(told).encode()
 
 

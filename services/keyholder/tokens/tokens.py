@@ -1,4 +1,4 @@
-"""Tokens: made, shown by callers, revoked."""
+"""Tokens: made, shown by callers, revoked; those of each tenant are apart from all others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
-from blindsight.errors import InvalidArgument, PermissionDenied, ResourceExhausted, Unauthenticated
+from blindsight.errors import (
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    Unauthenticated,
+)
+from blindsight.runtime import callers
 from blindsight.runtime.owner_notes import OWNER_TOKEN_FILE
 from blindsight.trusted.identity.files import write_secret
 from blindsight.trusted.keyring.sealing import Sealer
@@ -53,8 +60,8 @@ class Tokens:
     def _ensure_owner(self, file: Path) -> None:
         """Makes the owner's token, unless its file holds one that not everybody on the machine may read."""
         try:
-            held = self.bearer(file.read_text(encoding="ascii").strip()).role
-            kept = held is TokenRole.OWNER and not file.stat().st_mode & _FOR_OTHERS
+            held = self.bearer(file.read_text(encoding="ascii").strip())
+            kept = held.role is TokenRole.OWNER and not held.tenant and not file.stat().st_mode & _FOR_OTHERS
         except (OSError, UnicodeDecodeError, Unauthenticated):
             kept = False
         if not kept:
@@ -75,8 +82,9 @@ class Tokens:
         reveal: Reveal | None = None,
         limits: Limits = NONE,
         threshold: float | None = None,
+        tenant: str = "",
     ) -> tuple[Grant, Secret]:
-        """Makes a token, and returns what is kept of it and the token itself.
+        """Makes a token of a tenant, and returns what is kept of it and the token itself.
 
         Raises:
             InvalidArgument: if it has expired already, the label is too long or not one line, an owner's is
@@ -100,11 +108,11 @@ class Tokens:
             )
         if label == OWNER_TOKEN_FILE:
             raise InvalidArgument(f"label {label!r}, want another: the owner's own token has it")
-        if len(self._grants) >= MOST_TOKENS:
-            raise ResourceExhausted(f"{len(self._grants)} tokens, want fewer: revoke some")
+        if len(self.all(tenant)) >= MOST_TOKENS:
+            raise ResourceExhausted(f"{MOST_TOKENS} tokens, want fewer: revoke some")
         usual = Reveal.RANKS if role is TokenRole.SEARCHER else Reveal.SCORES
         grant, token = self._new(role, collections, label, expires, reveal or usual)
-        grant = replace(grant, limits=limits, threshold=threshold)
+        grant = replace(grant, limits=limits, threshold=threshold, tenant=tenant)
         self._store.add(grant)
         self._grants[grant.token_id] = grant
         return grant, token
@@ -122,18 +130,29 @@ class Tokens:
         grant = Grant(token_id, digest, role, collections, label, int(self._clock()), expires, reveal)
         return grant, Secret(f"{PREFIX}{token_id}_{secret}".encode())
 
-    def all(self) -> list[Grant]:
-        """Returns what is kept of all tokens, the oldest first."""
-        return list(self._grants.values())
+    def all(self, tenant: str = "") -> list[Grant]:
+        """Returns what is kept of all tokens of a tenant, the oldest first."""
+        return [one for one in list(self._grants.values()) if one.tenant == tenant]
 
-    def revoke(self, token_id: str) -> None:
-        """Revokes a token; calls that show it fail from now on.
+    def revoke(self, token_id: str, tenant: str = "") -> None:
+        """Revokes a token of a tenant; calls that show it fail from now on.
 
         Raises:
             NotFound: if there is none of this id.
         """
+        grant = self._grants.get(token_id)
+        if grant is None or grant.tenant != tenant:
+            raise NotFound(f"no token {token_id!r}; see `blindsight tokens list`")
         self._store.remove(token_id)
         self._grants.pop(token_id, None)
+
+    def revoke_all(self, tenant: str) -> list[str]:
+        """Revokes all tokens of a tenant; returns their ids."""
+        gone = [one.token_id for one in self.all(tenant)]
+        self._store.remove(*gone)
+        for token_id in gone:
+            self._grants.pop(token_id, None)
+        return gone
 
     def bearer(self, shown: str) -> Grant:
         """Returns what a token that a caller shows is for.
@@ -175,6 +194,7 @@ def _check(limits: Limits) -> None:
 def acting(grant: Grant | None) -> None:
     """Sets who made the current call; None: the owner, without a token."""
     _current.set(grant)
+    callers.tenant.set(grant.tenant if grant is not None else "")
 
 
 def caller() -> Grant | None:

@@ -15,6 +15,7 @@ from blindsight.rpc.keyholder.v1 import (
     imaging_pb2,
     imports_pb2,
     keyholder_pb2,
+    tenants_pb2,
     tokens_pb2,
     workers_pb2,
 )
@@ -26,7 +27,7 @@ from services.keyholder.audit.kinds import KINDS
 from services.keyholder.audit.log import AuditLog
 from services.keyholder.audit.wire import queries_of
 
-CONTRACTS = (keyholder_pb2, imports_pb2, imaging_pb2, tokens_pb2, audit_pb2, workers_pb2)
+CONTRACTS = (keyholder_pb2, imports_pb2, imaging_pb2, tokens_pb2, tenants_pb2, audit_pb2, workers_pb2)
 SERVICE = "/blindsight.keyholder.v1.KeyholderService"
 ALBUM = b"a" * 16
 TOKEN = "0123456789ab"

@@ -1,0 +1,90 @@
+"""What a tenant may use: items, bytes and heavy jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager, contextmanager
+from functools import wraps
+from typing import Any, Protocol, TypeVar
+
+from blindsight.errors import ResourceExhausted
+from blindsight.trusted.vault.room import Left, Room
+from blindsight.wire.tenants import Quotas
+
+Servicer = TypeVar("Servicer", bound="CountsHeavyJobs")
+Response = TypeVar("Response")
+# Items and bytes that are stored.
+Used = Callable[[], Awaitable[tuple[int, int]]]
+
+
+class CountsHeavyJobs(Protocol):
+    """A servicer some of whose rpcs are heavy jobs."""
+
+    def heavy_job(self) -> AbstractContextManager[None]:
+        """Counts a heavy job of the current call's caller; see `Allowance.heavy_job`."""
+
+
+def heavy(
+    rpc: Callable[[Servicer, Any, Any], AsyncIterator[Response]],
+) -> Callable[[Servicer, Any, Any], AsyncIterator[Response]]:
+    """Makes an rpc a heavy job, from its first message to its end."""
+
+    @wraps(rpc)
+    async def counted(self: Servicer, request: Any, context: Any) -> AsyncIterator[Response]:
+        with self.heavy_job():
+            responses = rpc(self, request, context)
+            async with aclosing(responses):  # type: ignore[type-var]
+                async for response in responses:
+                    yield response
+
+    return counted
+
+
+class Allowance:
+    """The use of one tenant, within quotas.
+
+    Args:
+        quotas: the limits; None: there are none.
+
+    Attributes:
+        quotas: the same; may be replaced by others.
+        heavy_jobs: number of those that run.
+    """
+
+    def __init__(self, quotas: Quotas | None = None) -> None:
+        self.quotas = quotas or Quotas()
+        self.heavy_jobs = 0
+        self._writing = asyncio.Lock()
+
+    @contextmanager
+    def heavy_job(self) -> Iterator[None]:
+        """Counts a heavy job while the block runs.
+
+        Raises:
+            ResourceExhausted: if too many run.
+        """
+        most = self.quotas.heavy_jobs
+        if most is not None and self.heavy_jobs >= most:
+            raise ResourceExhausted(
+                f"quota: {self.heavy_jobs} heavy jobs run, want at most {most}; wait until one has ended"
+            )
+        self.heavy_jobs += 1
+        try:
+            yield
+        finally:
+            self.heavy_jobs -= 1
+
+    @asynccontextmanager
+    async def room(self, used: Used) -> AsyncIterator[Room]:
+        """Gives the block room for one write; with limits, one write at a time, so that none is passed."""
+        if self.quotas.items is None and self.quotas.size_bytes is None:
+            yield Room()
+            return
+        async with self._writing:
+            items, size_bytes = await used()
+            yield Room(_left(self.quotas.items, items), _left(self.quotas.size_bytes, size_bytes))
+
+
+def _left(quota: int | None, used: int) -> Left | None:
+    return None if quota is None else Left(quota, max(0, quota - used))
