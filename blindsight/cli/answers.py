@@ -166,10 +166,11 @@ class TokenDocument(TypedDict):
         label: what its owner called it.
         created: when.
         expires: when; null: never.
-        reveal: what searches tell its bearer: ranks, rounded or scores.
+        reveal: what searches tell its bearer: decisions, ranks, rounded or scores.
         requests_per_second: calls in the long run; null: any number.
         burst: calls at once; null: those of a second, and at least 1.
         queries_per_day: of searches and verifications, in a day of UTC; null: any number.
+        threshold: of decisions: the worst score that passes; null: they are told more.
         queries_today: that were asked since midnight in UTC.
     """
 
@@ -183,6 +184,7 @@ class TokenDocument(TypedDict):
     requests_per_second: float | None
     burst: int | None
     queries_per_day: int | None
+    threshold: float | None
     queries_today: int
 
 
@@ -599,7 +601,8 @@ class Found(TypedDict):
         quarantined_items: number of items that were not ranked, since their vectors were lost.
         metric: of the scores.
         higher_is_better: whether a higher score is a better one.
-        results: hits by query, best first.
+        passes: of each query, whether there are hits, to a token that reveals decisions; else empty.
+        results: hits by query, best first; to such a token none.
     """
 
     warnings: list[str]
@@ -608,6 +611,7 @@ class Found(TypedDict):
     quarantined_items: int
     metric: str
     higher_is_better: bool
+    passes: list[bool]
     results: list[list[HitDocument]]
     timings_seconds: Seconds
 
@@ -617,14 +621,14 @@ class Verified(TypedDict):
 
     Attributes:
         verified: whether distance <= threshold.
-        distance: squared Euclidean, or 1 - cosine similarity.
+        distance: squared Euclidean, or 1 - cosine similarity; null to a token that reveals decisions.
         threshold_source: "given", or which default it is.
         vector: which of the item's vectors is the nearest; null: it has one without a name and a box, or a
             pair was compared.
     """
 
     verified: bool
-    distance: float
+    distance: float | None
     threshold: float
     threshold_source: str
     metric: str

@@ -62,6 +62,15 @@ def create(
             show_default="ranks",
         ),
     ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold",
+            metavar="T",
+            help="Of --reveal decisions: the worst score that passes.",
+            show_default=False,
+        ),
+    ] = None,
     requests_per_second: Annotated[
         float | None,
         typer.Option(
@@ -118,6 +127,7 @@ def create(
             requests_per_second=requests_per_second,
             burst=burst,
             queries_per_day=queries_per_day,
+            threshold=threshold,
         )
         if kept is not None:
             _keep(vault, made, kept)
@@ -140,7 +150,7 @@ def list_(address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
     table = output.table("id", "role", "sees", "collections", "limits", "today", "created", "until", "label")
     for one in found:
         collections = ", ".join(one.collections) or "all"
-        created, sees = output.moment(one.created), one.reveal.name.lower() if one.role in _SEARCHING else ""
+        created, sees = output.moment(one.created), _sees(one) if one.role in _SEARCHING else ""
         today = f"{one.queries_today:,}" if one.queries_today else ""
         limits = ", ".join(_limits(one))
         table.add_row(one.id, _role(one), sees, collections, limits, today, created, _until(one), one.label)
@@ -191,10 +201,15 @@ def _until(token: Token) -> str:
 
 def _described(token: Token) -> str:
     collections = ", ".join(token.collections) or "all collections"
-    sees = f" who sees {token.reveal.name.lower()}" if token.role is TokenRole.SEARCHER else ""
+    sees = f" who sees {_sees(token)}" if token.role is TokenRole.SEARCHER else ""
     ends = f"until {_until(token)}" if token.expires is not None else _until(token)
     limits = "".join(f", {one}" for one in _limits(token))
     return f"{_role(token)} of {collections}{sees}{limits}, {ends}"
+
+
+def _sees(token: Token) -> str:
+    by = f" by {token.threshold:g}" if token.threshold is not None else ""
+    return f"{token.reveal.name.lower()}{by}"
 
 
 def _limits(token: Token) -> Iterator[str]:

@@ -146,13 +146,14 @@ def _item(
 def _show(answer: Verification, *, of_photos: bool) -> None:
     yes, no = ("near duplicate", "no near duplicate") if of_photos else ("verified", "not verified")
     word, style, sign = (yes, "bold green", "<=") if answer.verified else (no, "bold red", ">")
-    distance = f"{answer.distance:.6f}" if answer.metric == "cosine" else f"{answer.distance:.6g}"
     threshold = f"{answer.threshold:g}"
     kind = "squared Euclidean" if answer.metric == "euclidean" else answer.metric
-    line = output.text(
-        (word, style), f": {kind} distance {distance} {sign} threshold {threshold}",
-        (f" ({answer.threshold_source})", "dim"),
-    )  # fmt: skip
+    if answer.distance is None:
+        told = f": the {kind} distance, which is not told, is {sign} threshold {threshold}"
+    else:
+        distance = f"{answer.distance:.6f}" if answer.metric == "cosine" else f"{answer.distance:.6g}"
+        told = f": {kind} distance {distance} {sign} threshold {threshold}"
+    line = output.text((word, style), told, (f" ({answer.threshold_source})", "dim"))
     if answer.vector is not None:
         line.append_text(output.text(f"; nearest is {listing.label(answer.vector)}"))
     output.stdout().print(line, soft_wrap=True)

@@ -80,6 +80,8 @@ class SearchAnswer:
         quarantined_items: number of items that were not ranked, since their vectors were lost; see
             `Collection.check`.
         metric: of the scores: "cosine", "dot", "euclidean" (squared distance) or "squared-cosine" (distance).
+        passes: of each query, whether there are hits, to a token that reveals decisions, which is told no
+            hits; else empty.
     """
 
     results: list[list[Hit]]
@@ -88,6 +90,7 @@ class SearchAnswer:
     drawings: tuple[MatchDrawing, ...] = ()
     quarantined_items: int = 0
     metric: Metric = "cosine"
+    passes: tuple[bool, ...] = ()
 
     @property
     def higher_is_better(self) -> bool:

@@ -57,6 +57,7 @@ class _Answer:
     def __init__(self, progress: SearchCallback | None) -> None:
         self._progress = progress
         self._results: list[list[Hit]] = []
+        self._passes: list[bool] = []
         self._more = False
         self._drawings: list[MatchDrawing] = []
         self._last: pb.SearchResponse | None = None
@@ -81,6 +82,7 @@ class _Answer:
             found = transfer.part_of(response, "hits")
             if not self._more:
                 self._results.append([])
+                self._passes += [found.passes] if found.HasField("passes") else []
             self._results[-1] += map(Hit.from_message, found.hits)
             self._more = found.more
 
@@ -103,6 +105,7 @@ class _Answer:
             tuple(drawings),
             last.quarantined_items,
             METRIC.from_message(last.metric) or "cosine",
+            tuple(self._passes),
         )
 
 

@@ -74,6 +74,7 @@ def create(
     requests_per_second: float | None,
     burst: int | None,
     queries_per_day: int | None,
+    threshold: float | None,
 ) -> NewToken:
     """Makes a token."""
     until = expires.astimezone(UTC) if expires is not None else None
@@ -87,6 +88,7 @@ def create(
         requests_per_second,
         burst,
         queries_per_day,
+        threshold,
     )
     request = asked.to_message()
     answer = connection.repeat(lambda: connection.tokens.CreateToken(request), safe=False)

@@ -201,6 +201,7 @@ class Vault:
         requests_per_second: float | None = None,
         burst: int | None = None,
         queries_per_day: int | None = None,
+        threshold: float | None = None,
     ) -> NewToken:
         """Makes a token, by which others may use the vault within limits.
 
@@ -210,11 +211,13 @@ class Vault:
             collections: for which alone it holds, others do not exist for its bearer; empty: for all.
             label: to tell it from others.
             expires: when it ends; None: never.
-            reveal: what searches tell a searcher: "ranks" (the order of hits), "rounded" or "scores" (of
-                collections of scheme bfv alone); None: ranks.
+            reveal: what searches tell a searcher: "decisions" (of each query, whether anything passes the
+                threshold), "ranks" (the order of hits), "rounded" or "scores" (of collections of scheme bfv
+                alone); None: ranks.
             requests_per_second: calls in the long run; None: any number.
             burst: calls at once; None: those of a second, and at least 1.
             queries_per_day: of searches and verifications, in a day of UTC; None: any number.
+            threshold: of decisions, and for them alone: the worst score that passes.
 
         Raises:
             InvalidArgument: if there is no such role, the time has passed, an owner's is to be limited, or
@@ -231,6 +234,7 @@ class Vault:
             requests_per_second,
             burst,
             queries_per_day,
+            threshold,
         )
 
     def tokens(self) -> list[Token]:

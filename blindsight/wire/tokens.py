@@ -26,6 +26,7 @@ class TokenRole(IntEnum):
 class Reveal(IntEnum):
     """What a search tells a searcher; each tells more than the one before."""
 
+    DECISIONS = 1
     RANKS = 2
     ROUNDED = 3
     SCORES = 4
@@ -45,6 +46,7 @@ class Token(Record[pb.Token]):
         requests_per_second: calls in the long run; None: any number.
         burst: calls at once; None: those of a second, and at least 1.
         queries_per_day: of searches and verifications, in a day of UTC; None: any number.
+        threshold: of decisions: the worst score that passes; None: they are told more.
         queries_today: that were asked since midnight in UTC.
     """
 
@@ -58,6 +60,7 @@ class Token(Record[pb.Token]):
     requests_per_second: float | None = None
     burst: int | None = None
     queries_per_day: int | None = None
+    threshold: float | None = None
     queries_today: int = 0
 
 
@@ -73,3 +76,4 @@ class TokenRequest(Record[pb.CreateTokenRequest]):
     requests_per_second: float | None = None
     burst: int | None = None
     queries_per_day: int | None = None
+    threshold: float | None = None

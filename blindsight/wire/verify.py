@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Annotated
 
@@ -51,20 +52,30 @@ class VerifyTimings(Record[pb.VerifyTimings]):
         return {field.name.removesuffix("_seconds"): getattr(self, field.name) for field in fields(self)}
 
 
+class _Told:
+    """The conversion of a number that may not be told: NaN in a message, None in a record."""
+
+    def from_message(self, value: float) -> float | None:
+        return None if math.isnan(value) else value
+
+    def to_message(self, value: float) -> float:
+        return value
+
+
 @dataclass(frozen=True, slots=True)
 class Verification(Record[pb.VerifyResponse]):
     """The decision of a verification.
 
     Attributes:
         verified: whether distance <= threshold.
-        distance: squared Euclidean, or 1 - cosine similarity.
+        distance: squared Euclidean, or 1 - cosine similarity; None for who may know decisions alone.
         threshold_source: "given", or which default it is.
         vector: which of the item's vectors is the nearest; None: it has one without name and box, or a pair
             was compared.
     """
 
     verified: bool
-    distance: float
+    distance: Annotated[float | None, _Told()]
     threshold: float
     threshold_source: str
     metric: Annotated[Metric, METRIC]

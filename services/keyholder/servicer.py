@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, aclosing
+from dataclasses import replace
 from typing import Any
 
 import grpc.aio
@@ -35,6 +36,7 @@ from blindsight.wire.search import MatchDrawing, SearchHeader, SearchProgress
 from blindsight.wire.verify import VerifyHeader
 from services.keyholder.operations.items import ItemOperations, described
 from services.keyholder.operations.naming import naming
+from services.keyholder.operations.verify import as_distance
 from services.keyholder.quotas import heavy
 from services.keyholder.service import Keyholder
 from services.keyholder.tokens import reveal
@@ -190,12 +192,13 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         started = time.perf_counter()
         requests = aiter(request_iterator)
         header = SearchHeader.from_message((await _first(requests, "header")).header)
-        search, shown = await self._keyholder.search(header), await self._shown(header)
+        search, shown = await self._begin(header)
         query = await anext(requests, None)
         part = query.WhichOneof("part") if query is not None else None
         if query is not None and part == "image":
             answers = search.photos(searching.query_photos(query.image, requests))
         elif query is not None and part == "item":
+            reveal.require_own_query(caller())
             answers = search.items(await searching.query_items(query.item, requests))
         elif query is not None and part == "vectors":
             answers = search.run(await searching.query_vectors(query.vectors, requests))
@@ -219,20 +222,20 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         """Finds the best matches of vectors, in one message."""
         started = time.perf_counter()
         header = SearchHeader.from_message(request.settings)
-        search, shown = await self._keyholder.search(header), await self._shown(header)
+        search, shown = await self._begin(header)
         answer, room = pb.SearchVectorsResponse(), searching.Room()
         parts = with_reports(search.run(searching.whole_vectors(request.vectors)), search.progress)
         async with aclosing(parts):
             async for part in parts:
                 if not isinstance(part, SearchProgress):
-                    answer.results.append(room.take(pb.Hits(hits=[hit.to_message() for hit in shown(part)])))
+                    answer.results.append(room.take(searching.whole(shown(part))))
         return searching.closed(answer, search, started)
 
     async def SearchImage(self, request: pb.SearchImageRequest, context: Context) -> pb.SearchImageResponse:
         """Finds the best matches of a photo, in one message."""
         started = time.perf_counter()
         header = SearchHeader.from_message(request.settings)
-        search, shown = await self._keyholder.search(header), await self._shown(header)
+        search, shown = await self._begin(header)
         answer, room = pb.SearchImageResponse(), searching.Room()
         parts = with_reports(search.photos(searching.only(request.image)), search.progress)
         async with aclosing(parts):
@@ -240,12 +243,18 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
                 if isinstance(part, MatchDrawing):
                     answer.drawings.append(room.take(part.to_message()))
                 elif not isinstance(part, SearchProgress):
-                    answer.hits.extend(room.take(hit.to_message()) for hit in shown(part))
+                    found = searching.whole(shown(part))
+                    answer.hits.extend(map(room.take, found.hits))
+                    if found.HasField("passes"):
+                        answer.passes = found.passes
         return searching.closed(answer, search, started)
 
-    async def _shown(self, header: SearchHeader) -> reveal.Shown:
-        found = await self._vault.get(header.collection)
-        return reveal.shown(caller(), header, found.parameters.scheme, found.config.metric)
+    async def _begin(self, header: SearchHeader) -> tuple[searching.Running, reveal.Shown]:
+        """Returns a search, and what its caller is told of what it finds."""
+        asked = reveal.asked(caller(), header)
+        search = await self._keyholder.search(asked)
+        found = await self._vault.get(asked.collection)
+        return search, reveal.shown(caller(), asked, found.parameters.scheme, found.config.metric)
 
     async def Verify(
         self, request_iterator: AsyncIterator[pb.VerifyRequest], context: Context
@@ -253,20 +262,27 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
         """Decides whether two photos or two vectors, or one and an item, show the same thing."""
         started = time.perf_counter()
         requests = aiter(request_iterator)
-        reveal.require_scores(caller(), "call Verify")
         header = VerifyHeader.from_message((await _first(requests, "header")).header)
+        reveal.require_verifying(caller(), header.threshold)
+        decides = reveal.decides(caller())
         item = verifying.verify_item(header)
         inputs = await verifying.verify_inputs(requests)
         if item is None:
             settings = verifying.verify_settings(header)
             reveal.require_exact(caller(), parameters_for(settings.scheme, settings.parameter_set).scheme)
+            if decides is not None:
+                settings = replace(settings, threshold=as_distance(settings.metric, decides))
             made = await self._keyholder.verify_pair(settings, inputs)
         else:
             async with self._keyholder.using(header.collection) as found:
-                reveal.require_exact(caller(), found.parameters.scheme)
-            made = await self._keyholder.verify_item(*item, inputs, header.threshold)
+                threshold = header.threshold
+                if decides is None:
+                    reveal.require_exact(caller(), found.parameters.scheme)
+                else:
+                    threshold = as_distance(found.config.metric, decides)
+            made = await self._keyholder.verify_item(*item, inputs, threshold)
         made.timings.total = time.perf_counter() - started
-        return verifying.verification(made).to_message()
+        return verifying.verification(made, decided=decides is not None).to_message()
 
     @heavy
     async def Combine(

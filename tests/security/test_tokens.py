@@ -43,7 +43,7 @@ from blindsight.wire.search import Hit as WireHit
 from blindsight.wire.search import SearchHeader
 from blindsight.wire.tokens import METADATA_KEY, SCHEME, Reveal, TokenRole
 from services.keyholder.tokens.reveal import shown
-from services.keyholder.tokens.roles import MAY_CALL, callers, of_tenants
+from services.keyholder.tokens.roles import MAY_CALL, OF_DECISIONS, callers, of_tenants
 from services.keyholder.tokens.store import Grant
 
 CONTRACTS = (keyholder_pb2, imports_pb2, imaging_pb2, tokens_pb2, audit_pb2, tenants_pb2)
@@ -563,7 +563,7 @@ def test_a_threshold_tells_no_more_than_a_rounded_score(metric: str) -> None:
 
     def told(threshold: float | None) -> dict[str, float | None]:
         asked = SearchHeader("", threshold=threshold)
-        found = shown(grant, asked, Scheme.BFV, Metric(metric))(hits)
+        found = shown(grant, asked, Scheme.BFV, Metric(metric))(hits).hits
         return {hit.id: hit.score for hit in found}
 
     rounded = told(None)
@@ -576,3 +576,69 @@ def test_a_threshold_tells_no_more_than_a_rounded_score(metric: str) -> None:
             if score is not None and (score <= threshold if nearest else score >= threshold)
         }
         assert told(threshold) == passing
+
+
+@pytest.mark.parametrize("scheme", ["ckks", "bfv"])
+def test_a_decision_is_told_and_nothing_else(scored: World, scheme: str) -> None:
+    scores = [hit.score or 0.0 for hit in _hits(scored.vault, scheme, QUERY)]
+    between = (scores[0] + scores[1]) / 2  # the best passes, and for the opposite of the query nothing does
+    token = scored.token("searcher", scheme, reveal="decisions", threshold=between)
+    with scored.open(token) as vault:
+        answer = vault.collection(scheme).search_vectors(np.stack([QUERY, -QUERY]), k=6)
+        assert (answer.passes, answer.results) == ((True, False), [[], []])
+        best, *others = [hit.id for hit in _hits(scored.vault, scheme, QUERY)]
+        for one in (best, *others):
+            decided = vault.collection(scheme).verify(one, QUERY)
+            assert (decided.verified, decided.distance, decided.vector) == (one == best, None, None)
+        for refused in (
+            lambda: vault.collection(scheme).search_vectors(QUERY, threshold=0.5),
+            lambda: vault.collection(scheme).search_vectors(QUERY, k=1, offset=1),
+            lambda: vault.collection(scheme).search_like(best),
+            lambda: vault.collection(scheme).verify(best, QUERY, threshold=0.1),
+            lambda: vault.collection(scheme).get(best),
+            lambda: vault.collection(scheme).item(best),
+            lambda: vault.verify(QUERY, QUERY),
+            lambda: vault.filter(small_photo(3), ["blur"]),
+        ):
+            with pytest.raises(PermissionDenied, match="a token that reveals decisions may not"):
+                refused()
+    request = keyholder_pb2.SearchVectorsRequest(
+        settings=keyholder_pb2.SearchHeader(collection=scheme, k=6),
+        vectors=[keyholder_pb2.Vector(values=QUERY), keyholder_pb2.Vector(values=-QUERY)],
+    )
+    with grpc.insecure_channel(scored.address) as channel:
+        told = KeyholderServiceStub(channel).SearchVectors(
+            request, metadata=((METADATA_KEY, f"{SCHEME}{token}"),)
+        )
+    assert [(one.passes, len(one.hits)) for one in told.results] == [(True, 0), (False, 0)]
+
+
+def test_a_photo_is_decided_too(world: World) -> None:
+    token = world.token("searcher", "holiday", reveal="decisions", threshold=0.99)
+    with world.open(token) as vault:
+        for number, passes in ((7, True), (2, False)):
+            answer = vault.collection("holiday").search(small_photo(number))
+            assert (answer.passes, answer.results) == ((passes,), [[]]), number
+    for photo in (small_photo(7), small_photo(2)):
+        request = keyholder_pb2.SearchImageRequest(
+            settings=keyholder_pb2.SearchHeader(collection="holiday"), image=photo
+        )
+        with grpc.insecure_channel(world.address) as channel:
+            told = KeyholderServiceStub(channel).SearchImage(
+                request, metadata=((METADATA_KEY, f"{SCHEME}{token}"),)
+            )
+        assert (told.passes, len(told.hits)) == (photo == small_photo(7), 0)
+
+
+def test_decisions_may_be_asked_for_and_nothing_else(world: World) -> None:
+    token = world.token("searcher", reveal="decisions", threshold=0.9)
+    for method in METHODS:
+        code, said = outcome(world.address, method, token)
+        assert (code is DENIED) == (method.rpartition("/")[2] not in OF_DECISIONS), (method, code, said)
+    for given, said in (
+        ({"reveal": "decisions"}, "decisions are by a threshold"),
+        ({"threshold": 0.5}, "decisions are by a threshold"),
+        ({"reveal": "ranks", "threshold": 0.5}, "decisions are by a threshold"),
+    ):
+        with pytest.raises(InvalidArgument, match=said):
+            world.token("searcher", **given)

@@ -157,6 +157,7 @@ def as_document(answer: SearchAnswer, page: Path | None = None) -> dict[str, obj
         "metric": answer.metric,
         "higher_is_better": answer.higher_is_better,
         "quarantined_items": answer.quarantined_items,
+        "passes": list(answer.passes),
         "results": [[_document(hit) for hit in hits] for hits in answer.results],
         "timings_seconds": {name: round(value, 6) for name, value in answer.timings.seconds().items()},
     }
@@ -245,7 +246,13 @@ def _show(answer: SearchAnswer, queries: list[str], page: Path | None) -> None:
             vector = [listing.label(hit.vector) if hit.vector else ""] if by_vector else []
             name = output.text((hit.name, style))
             found.add_row(*first, str(rank), score, *values, hit.id, *vector, name)
-    if any(answer.results):
+    if answer.passes:
+        passing = output.table("query", "passes")
+        for number, passes in enumerate(answer.passes):
+            said = output.text(("yes", "bold green") if passes else ("no", "bold red"))
+            passing.add_row(queries[number] if queries else str(number), said)
+        output.show(passing)
+    elif any(answer.results):
         output.show(found)
     else:
         output.answer("No matches.")

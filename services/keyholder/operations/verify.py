@@ -226,7 +226,7 @@ class Verify:
         metrics.DECRYPT_SECONDS.labels(*labels).observe(timings.decrypt)
         timings.encrypt = encrypted - started
         timings.score = time.perf_counter() - encrypted - timings.decrypt
-        return _as_distance(metric, scores[0])
+        return as_distance(metric, scores[0])
 
     async def item(
         self, collection: OpenCollection, item_id: str, vector: Floats, threshold: float | None
@@ -253,7 +253,7 @@ class Verify:
         handle = await searchable(self._vault, collection, item_id)
         timings = Timings()
         scores, slots = await self._scores(collection, handle, form, timings)
-        distances = {place: _as_distance(config.metric, score) for place, score in scores.items()}
+        distances = {place: as_distance(config.metric, score) for place, score in scores.items()}
         nearest = min(distances, key=lambda place: distances[place])
         label = await self._label(collection, handle, slots, nearest)
         return Compared(distances[nearest], chosen, config.metric, parameters, timings, label)
@@ -357,6 +357,6 @@ def _check_pair(vectors: Floats, metric: Metric) -> None:
             )
 
 
-def _as_distance(metric: Metric, score: float) -> float:
+def as_distance(metric: Metric, score: float) -> float:
     """Converts a score to a distance; noise may make a distance of 0 slightly negative, which becomes 0."""
     return max(0.0, 1.0 - score if metric is Metric.COSINE else score)

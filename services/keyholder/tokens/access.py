@@ -14,12 +14,13 @@ from blindsight.runtime.access import Access, End
 from blindsight.runtime.roles import Role
 from blindsight.runtime.status import CODES
 from blindsight.trusted.vault import scope
-from blindsight.wire.tokens import METADATA_KEY, SCHEME, TokenRole
+from blindsight.wire.tokens import METADATA_KEY, SCHEME, Reveal, TokenRole
 from services.keyholder.audit.audit import NOBODY, Audit, AuditedCall
 from services.keyholder.audit.wire import queries_of
 from services.keyholder.limits.limits import Limiter
 from services.keyholder.tokens import roles
 from services.keyholder.tokens.oidc.issuer import Find, Issuer
+from services.keyholder.tokens.reveal import beyond
 from services.keyholder.tokens.running import Running
 from services.keyholder.tokens.store import Grant
 from services.keyholder.tokens.tokens import PREFIX, Tokens, acting, caller, denied
@@ -113,6 +114,9 @@ class UserAccess:
             raise PermissionDenied(
                 f"permission denied: a token of a tenant may not call {method.rpartition('/')[2]}"
             )
+        rpc = method.rpartition("/")[2]
+        if grant.reveal is Reveal.DECISIONS and rpc not in roles.OF_DECISIONS:
+            raise beyond(grant, f"call {rpc}")
         self._limiter.call(grant.token_id, grant.limits)
         await self._enter()
         return grant.role.name.lower()

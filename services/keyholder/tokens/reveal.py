@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from blindsight.errors import PermissionDenied
@@ -21,7 +21,51 @@ from services.keyholder.tokens.store import Grant
 
 DECIMALS = 2
 
-Shown = Callable[[Sequence[Hit]], Sequence[Hit]]
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a searcher is told of a query.
+
+    Attributes:
+        hits: those that they may see.
+        passes: whether there are hits, for who is told that alone; else None.
+    """
+
+    hits: Sequence[Hit]
+    passes: bool | None = None
+
+
+Shown = Callable[[Sequence[Hit]], Told]
+
+
+def asked(grant: Grant | None, header: SearchHeader) -> SearchHeader:
+    """Returns what is searched for when somebody asks for something.
+
+    Who is told decisions has the token's own threshold, so that they cannot look for a score by halving, and
+    no number of hits.
+
+    Raises:
+        PermissionDenied: if what they ask for would tell more than their token reveals.
+    """
+    if grant is None or grant.reveal is not Reveal.DECISIONS:
+        return header
+    if header.threshold is not None:
+        raise beyond(grant, "set a threshold: it has its own")
+    if header.offset:
+        raise beyond(grant, "leave out the best hits")
+    if header.draw:
+        raise beyond(grant, "ask for pictures of keypoints")
+    return replace(header, threshold=_own_threshold(grant), k=1)
+
+
+def require_own_query(grant: Grant | None) -> None:
+    """Checks that the caller may search by something that is stored.
+
+    Raises:
+        PermissionDenied: if not.
+    """
+    if grant is not None and grant.reveal is Reveal.DECISIONS:
+        raise beyond(grant, "search by the id of an item")
 
 
 def shown(grant: Grant | None, header: SearchHeader, scheme: Scheme, metric: Metric) -> Shown:
@@ -38,29 +82,46 @@ def shown(grant: Grant | None, header: SearchHeader, scheme: Scheme, metric: Met
     if grant is None or grant.role is not TokenRole.SEARCHER:
         return _all
     reveal = grant.reveal
+    if reveal is Reveal.DECISIONS:
+        return _decision
     if reveal is not Reveal.RANKS and scheme is not Scheme.BFV:
-        raise _denied(grant, f"search a collection of scheme {scheme.name.lower()}: only those of bfv")
+        raise beyond(grant, f"search a collection of scheme {scheme.name.lower()}: only those of bfv")
     if reveal is Reveal.SCORES:
         return _all
     if header.draw:
-        raise _denied(grant, "ask for pictures of keypoints")
+        raise beyond(grant, "ask for pictures of keypoints")
     if reveal is Reveal.RANKS:
         if header.threshold is not None:  # many of them would find each score
-            raise _denied(grant, "set a threshold")
+            raise beyond(grant, "set a threshold")
         return _ranks
     if header.threshold is not None and round(header.threshold, DECIMALS) != header.threshold:
-        raise _denied(grant, f"set a threshold of more than {DECIMALS} decimals")
+        raise beyond(grant, f"set a threshold of more than {DECIMALS} decimals")
     return partial(_rounded, threshold=header.threshold, nearest=metric not in (Metric.COSINE, Metric.DOT))
 
 
-def require_scores(grant: Grant | None, what: str) -> None:
-    """Checks that the caller may see scores.
+def require_verifying(grant: Grant | None, threshold: float | None) -> None:
+    """Checks that the caller may verify, by a threshold of theirs or the default (None).
 
     Raises:
         PermissionDenied: if not.
     """
-    if grant is not None and grant.role is TokenRole.SEARCHER and grant.reveal is not Reveal.SCORES:
-        raise _denied(grant, what)
+    if grant is None or grant.role is not TokenRole.SEARCHER or grant.reveal is Reveal.SCORES:
+        return
+    if grant.reveal is not Reveal.DECISIONS:
+        raise beyond(grant, "call Verify")
+    if threshold is not None:
+        raise beyond(grant, "set a threshold: it has its own")
+
+
+def decides(grant: Grant | None) -> float | None:
+    """Returns the threshold, a score, of who is told decisions alone; None: they are told more."""
+    return _own_threshold(grant) if grant is not None and grant.reveal is Reveal.DECISIONS else None
+
+
+def _own_threshold(grant: Grant) -> float:
+    if grant.threshold is None:
+        raise beyond(grant, "search: it has no threshold")
+    return grant.threshold
 
 
 def require_exact(grant: Grant | None, scheme: Scheme) -> None:
@@ -70,18 +131,22 @@ def require_exact(grant: Grant | None, scheme: Scheme) -> None:
         PermissionDenied: if not.
     """
     if grant is not None and grant.role is TokenRole.SEARCHER and scheme is not Scheme.BFV:
-        raise _denied(grant, f"verify under scheme {scheme.name.lower()}: only under bfv")
+        raise beyond(grant, f"verify under scheme {scheme.name.lower()}: only under bfv")
 
 
-def _all(hits: Sequence[Hit]) -> Sequence[Hit]:
-    return hits
+def _all(hits: Sequence[Hit]) -> Told:
+    return Told(hits)
 
 
-def _ranks(hits: Sequence[Hit]) -> Sequence[Hit]:
-    return [replace(hit, score=None, channels=(), keypoints=None) for hit in hits]
+def _decision(hits: Sequence[Hit]) -> Told:
+    return Told((), passes=bool(hits))
 
 
-def _rounded(hits: Sequence[Hit], *, threshold: float | None, nearest: bool) -> Sequence[Hit]:
+def _ranks(hits: Sequence[Hit]) -> Told:
+    return Told([replace(hit, score=None, channels=(), keypoints=None) for hit in hits])
+
+
+def _rounded(hits: Sequence[Hit], *, threshold: float | None, nearest: bool) -> Told:
     """Returns hits with rounded scores, and only those that pass a threshold as they are shown.
 
     A search lets scores pass that are a little worse, which would tell more of them.
@@ -100,9 +165,9 @@ def _rounded(hits: Sequence[Hit], *, threshold: float | None, nearest: bool) -> 
         for hit in hits
     ]
     if threshold is None:
-        return made
+        return Told(made)
     sign = -1 if nearest else 1
-    return [hit for hit in made if sign * (hit.score or 0.0) >= sign * threshold]
+    return Told([hit for hit in made if sign * (hit.score or 0.0) >= sign * threshold])
 
 
 def _worse(score: float, *, nearest: bool) -> float:
@@ -111,7 +176,8 @@ def _worse(score: float, *, nearest: bool) -> float:
     return float((math.ceil(steps) if nearest else math.floor(steps)) / 10**DECIMALS)
 
 
-def _denied(grant: Grant, what: str) -> PermissionDenied:
+def beyond(grant: Grant, what: str) -> PermissionDenied:
+    """Returns the error for what would tell more than a token reveals."""
     return PermissionDenied(
         f"permission denied: a token that reveals {grant.reveal.name.lower()} may not {what}"
     )

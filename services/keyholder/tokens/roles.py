@@ -82,6 +82,10 @@ MAY_CALL: Mapping[str, Mapping[str, frozenset[TokenRole]]] = {
 }
 # The services that the tokens of tenants may call; all others are the operator's alone.
 OF_TENANTS = frozenset({"KeyholderService", "ImportService", "ImagingService", "TokenService"})
+# Of a searcher whose token reveals decisions.
+OF_DECISIONS = frozenset(
+    {"GetCollection", "ListCollections", "Search", "SearchVectors", "SearchImage", "Verify"}
+)
 # Of what may put other items in the place of those that are there: an upsert, a repair.
 MAY_REPLACE = _EDITORS
 

@@ -61,6 +61,7 @@ class TokenServicer(tokens_pb2_grpc.TokenServiceServicer):
             expires,
             asked.reveal,
             limits,
+            asked.threshold,
             tenant=callers.tenant.get(),
         )
         created = described(grant, names).to_message()
@@ -110,5 +111,6 @@ def described(grant: Grant, names: Mapping[bytes, str], queries_today: int = 0) 
         grant.limits.requests_per_second,
         grant.limits.burst,
         grant.limits.queries_per_day,
+        grant.threshold,
         queries_today,
     )

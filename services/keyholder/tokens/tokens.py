@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import math
 import os
 import re
 import secrets
@@ -88,7 +89,8 @@ class Tokens:
 
         Raises:
             InvalidArgument: if it has expired already, the label is too long or not one line, an owner's is
-                to be limited, another than a searcher's is to reveal less, or a limit is none.
+                to be limited, another than a searcher's is to reveal less, a limit is none, or
+                decisions have no threshold.
             ResourceExhausted: if there are too many.
         """
         if expires is not None and expires <= self._clock():
@@ -106,6 +108,12 @@ class Tokens:
             raise InvalidArgument(
                 f"reveal for a token of role {role.name.lower()}, want none: others than searchers see scores"
             )
+        if (reveal is Reveal.DECISIONS) != (threshold is not None):
+            raise InvalidArgument(
+                "decisions are by a threshold, and a threshold is for them: want both, or none"
+            )
+        if threshold is not None and not math.isfinite(threshold):
+            raise InvalidArgument(f"threshold {threshold:g}, want a score")
         if label == OWNER_TOKEN_FILE:
             raise InvalidArgument(f"label {label!r}, want another: the owner's own token has it")
         if len(self.all(tenant)) >= MOST_TOKENS:

@@ -15,13 +15,15 @@ from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.runtime.transfer import MAX_MESSAGE_BYTES, announced, grouped
 from blindsight.wire.collections import METRIC
 from blindsight.wire.items import FileHeader
-from blindsight.wire.search import Hit, SearchTimings
+from blindsight.wire.search import SearchTimings
 from services.keyholder.operations.keypoint_search import Recognition
 from services.keyholder.operations.scoring import Timings
 from services.keyholder.operations.search import MAX_PHOTOS, MAX_QUERIES, Search
+from services.keyholder.tokens.reveal import Told
 from services.keyholder.wire.inputs import matrix
 
 M = TypeVar("M", bound=Message)
+Running = Search | Recognition
 
 # Of one message: what is said of the whole search, and what goes around each part.
 _CLOSING_BYTES, _PART_BYTES = 1024, 8
@@ -81,11 +83,16 @@ async def query_vectors(first: pb.VectorBlock, requests: AsyncIterator[pb.Search
     return np.concatenate(parts)
 
 
-def hits(found: Sequence[Hit]) -> Iterator[pb.SearchResponse]:
-    """Yields the hits of one query, in as many messages as they need."""
-    pieces = list(grouped([hit.to_message() for hit in found], pb.Hit.ByteSize)) or [[]]
+def hits(told: Told) -> Iterator[pb.SearchResponse]:
+    """Yields what is told of one query, in as many messages as it needs."""
+    pieces = list(grouped([hit.to_message() for hit in told.hits], pb.Hit.ByteSize)) or [[]]
     for number, piece in enumerate(pieces, 1):
-        yield pb.SearchResponse(hits=pb.Hits(hits=piece, more=number < len(pieces)))
+        yield pb.SearchResponse(hits=pb.Hits(hits=piece, more=number < len(pieces), passes=told.passes))
+
+
+def whole(told: Told) -> pb.Hits:
+    """Returns what is told of one query, in one message."""
+    return pb.Hits(hits=[hit.to_message() for hit in told.hits], passes=told.passes)
 
 
 class Room:
@@ -121,7 +128,7 @@ def whole_vectors(came: Sequence[pb.Vector]) -> Floats:
     return np.array([one.values for one in came], np.float64)
 
 
-def closed(answer: M, search: Search | Recognition, started: float) -> M:
+def closed(answer: M, search: Running, started: float) -> M:
     """Returns the last message of an answer, with what is said of the whole search.
 
     Args:

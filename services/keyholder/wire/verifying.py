@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator
 
 from blindsight.errors import InvalidArgument, InvalidVector
@@ -78,11 +79,15 @@ def _one_vector(block: pb.VectorBlock) -> Floats:
     return row
 
 
-def verification(made: Compared) -> Verification:
-    """Converts the decision of a verification."""
+def verification(made: Compared, *, decided: bool = False) -> Verification:
+    """Converts the decision of a verification.
+
+    Args:
+        decided: whether it is for somebody who is told the decision alone.
+    """
     return Verification(
         verified=made.verified,
-        distance=made.distance,
+        distance=math.nan if decided else made.distance,
         threshold=made.threshold.value,
         threshold_source=made.threshold.source,
         metric=made.metric.value,
@@ -95,5 +100,5 @@ def verification(made: Compared) -> Verification:
             decrypt_seconds=made.timings.decrypt,
             total_seconds=made.timings.total,
         ),
-        vector=made.vector,
+        vector=None if decided else made.vector,
     )

@@ -1,5 +1,7 @@
 """What is left of hits for who may see less than their scores, whatever the metric."""
 
+from dataclasses import replace
+
 import pytest
 
 from blindsight.errors import PermissionDenied
@@ -7,7 +9,7 @@ from blindsight.parameters import Scheme
 from blindsight.trusted.similarity.linear import Metric
 from blindsight.wire.search import Hit, SearchHeader
 from blindsight.wire.tokens import Reveal, TokenRole
-from services.keyholder.tokens.reveal import shown
+from services.keyholder.tokens.reveal import Told, asked, shown
 from services.keyholder.tokens.store import Grant
 
 # The score of the squared cosines of channels is their distance from all ones.
@@ -27,7 +29,7 @@ def seen(reveal, metric, threshold=None):
     ]
     hits = [Hit(str(one), one, "", channels=(one,)) for one in passing]
     header = SearchHeader("album", threshold=threshold)
-    return [hit.score for hit in shown(searcher(reveal), header, Scheme.BFV, metric)(hits)]
+    return [hit.score for hit in shown(searcher(reveal), header, Scheme.BFV, metric)(hits).hits]
 
 
 @pytest.mark.parametrize("metric", Metric)
@@ -56,3 +58,27 @@ def test_ranks_have_no_scores_and_scores_are_as_they_are(metric):
     for reveal in (Reveal.ROUNDED, Reveal.SCORES):
         with pytest.raises(PermissionDenied, match="only those of bfv"):
             shown(searcher(reveal), SearchHeader("album"), Scheme.CKKS, metric)
+
+
+@pytest.mark.parametrize("metric", Metric)
+@pytest.mark.parametrize("scheme", [Scheme.BFV, Scheme.CKKS])
+def test_a_decision_is_one_bit_by_the_tokens_own_threshold(metric, scheme):
+    grant = replace(searcher(Reveal.DECISIONS), threshold=0.25)
+    header = asked(grant, SearchHeader("album", k=50))
+    assert (header.threshold, header.k) == (0.25, 1)
+    told = shown(grant, header, scheme, metric)
+    assert told([Hit("a", 0.5, "name", channels=(0.5,))]) == Told((), passes=True)
+    assert told([]) == Told((), passes=False)
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        (SearchHeader("album", threshold=0.25), "set a threshold: it has its own"),
+        (SearchHeader("album", offset=1), "leave out the best hits"),
+        (SearchHeader("album", draw=True), "ask for pictures"),
+    ],
+)
+def test_what_would_tell_more_than_a_decision_is_refused(header, said):
+    with pytest.raises(PermissionDenied, match=f"reveals decisions may not {said}"):
+        asked(replace(searcher(Reveal.DECISIONS), threshold=0.25), header)
