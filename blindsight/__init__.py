@@ -38,6 +38,7 @@ DEFAULT_ADDRESS = "127.0.0.1:7420"
 def connect(
     address: str | None = None,
     *,
+    profile: str | None = None,
     tls: str | Path | None = None,
     token_file: str | Path | None = None,
     timeout_seconds: float = 10.0,
@@ -49,6 +50,7 @@ def connect(
     """Opens a vault at a keyholder's address; see `blindsight.client.connect`."""
     vault: Vault = _client().connect(
         address,
+        profile=profile,
         tls=tls,
         token_file=token_file,
         timeout_seconds=timeout_seconds,

@@ -230,6 +230,50 @@ class Tokens(TypedDict):
     tokens: list[TokenDocument]
 
 
+class ProfileDocument(TypedDict):
+    """A keyholder that the user noted.
+
+    Attributes:
+        profile: its name.
+        address: HOST:PORT.
+        token_file: of the token that is shown to it; null: the one of `up`, where this user runs it there.
+        tls: folder of the certificate that is shown to it; null: the connection is not encrypted.
+        usual: whether commands use it that name none.
+    """
+
+    profile: str
+    address: str
+    token_file: str | None
+    tls: str | None
+    usual: bool
+
+
+class LoggedIn(ProfileDocument):
+    """A keyholder that was noted just now.
+
+    Attributes:
+        collections: number of those that the token is for.
+    """
+
+    collections: int
+
+
+class Profiles(TypedDict):
+    """All profiles, as the configuration file has them."""
+
+    profiles: list[ProfileDocument]
+
+
+class LoggedOut(TypedDict):
+    """A profile that was forgotten.
+
+    Attributes:
+        logged_out: its name.
+    """
+
+    logged_out: str
+
+
 class RevokedToken(TypedDict):
     """A token that was revoked.
 
@@ -992,6 +1036,9 @@ ANSWERS: dict[str, Any] = {
     "certificates revoke": Revoked,
     "audit show": AuditRecords,
     "audit verify": VerifiedAudit,
+    "login": LoggedIn,
+    "logout": LoggedOut,
+    "profiles list": Profiles,
     "tokens create": CreatedToken,
     "tokens list": Tokens,
     "tokens revoke": RevokedToken,

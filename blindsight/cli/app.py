@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -33,6 +33,8 @@ from blindsight.cli import (
     matching,
     options,
     output,
+    places,
+    profiles,
     schema,
     schemes,
     status,
@@ -47,6 +49,7 @@ from blindsight.cli.search import command as search
 from blindsight.errors import BlindsightError, DataLoss, InvalidArgument, MissingPackage
 from blindsight.runtime.paths import at_home, tell_of_waiting
 from blindsight.runtime.printable import printable
+from blindsight.runtime.profiles import find, path
 
 DEBUG_VARIABLE = "BLINDSIGHT_DEBUG"
 # As Typer reads the variables of options.
@@ -103,6 +106,9 @@ app.add_typer(certificates.app, name="certificates", rich_help_panel=SERVICES)
 app.add_typer(tokens.app, name="tokens", rich_help_panel=SERVICES)
 app.add_typer(audit.app, name="audit", rich_help_panel=SERVICES)
 app.add_typer(tenants.app, name="tenants", rich_help_panel=SERVICES)
+app.command("login", rich_help_panel=SERVICES)(profiles.login)
+app.command("logout", rich_help_panel=SERVICES)(profiles.logout)
+app.add_typer(profiles.app, name="profiles", rich_help_panel=SERVICES)
 app.add_typer(collections.app, name="collection", rich_help_panel=COLLECTIONS)
 app.command("ingest", rich_help_panel=COLLECTIONS)(ingest.ingest)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=COLLECTIONS)
@@ -132,30 +138,42 @@ def _set_loudness(*, quiet: bool, verbose: bool) -> None:
     """Sets how much is said; of both the second, as one may be the file's and the other typed."""
     if quiet or verbose:
         output.set_loudness(output.Loudness.VERBOSE if verbose else output.Loudness.QUIET)
-    place = configuration.path()
+    place = path()
     if verbose and place is not None and place.exists():
         output.detail(f"defaults of {place}")
 
 
 def _common(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds --quiet and --verbose, and --token-file to what calls the keyholder.
+    """Adds --quiet and --verbose, and --profile and --token-file to what calls the keyholder.
 
     It replaces the `~` of paths that a shell left, in quotes or after a `=`.
     """
 
     @wraps(command)
-    def called(*, quiet: bool, verbose: bool, token_file: Path | None = None, **given: object) -> None:
+    def called(*, quiet: bool, verbose: bool, **given: Any) -> None:
         _set_loudness(quiet=quiet, verbose=verbose)
-        options.set_token_file(_path(token_file))
-        command(**{name: _path(value) for name, value in given.items()})
+        options.set_place(None)
+        if calls:
+            place = places.chosen(given["context"])
+            options.set_place(replace(place, token_file=_path(place.token_file)))
+            if place.profile is not None:
+                given["address"] = find(place.profile).address
+        command(**{name: _path(value) for name, value in given.items() if name not in added})
 
     hints = get_type_hints(command, include_extras=True)
     own = [one.replace(annotation=hints[one.name]) for one in inspect.signature(command).parameters.values()]
-    added: dict[str, object] = {"token_file": options.TokenFile} if "address" in hints else {}
+    calls = "address" in hints and "profile" not in hints  # but what makes a profile
+    added: dict[str, Any] = {"profile": options.Profile, "token_file": options.TokenFile} if calls else {}
+    added |= {"context": typer.Context} if calls else {}
     added |= {"quiet": options.Quiet, "verbose": options.Verbose}
-    keyword, defaults = inspect.Parameter.KEYWORD_ONLY, {"token_file": None}
+    keyword, defaults = inspect.Parameter.KEYWORD_ONLY, {"quiet": False, "verbose": False}
     more = [
-        inspect.Parameter(name, keyword, default=defaults.get(name, False), annotation=kind)
+        inspect.Parameter(
+            name,
+            keyword,
+            default=inspect.Parameter.empty if name == "context" else defaults.get(name),
+            annotation=kind,
+        )
         for name, kind in added.items()
     ]
     # Typer reads a command's options from its signature.
@@ -316,5 +334,5 @@ def _usage(error: TyperException) -> str:
         return f"variable {parameter.envvar}: {getattr(error, 'message', message)}"
     if source is not None and source.name == "DEFAULT_MAP":
         option = max(parameter.opts, key=len).lstrip("-")
-        return f"{configuration.path()}: {option}: {getattr(error, 'message', message)}"
+        return f"{path()}: {option}: {getattr(error, 'message', message)}"
     return f"{message}; see `{context.command_path} --help`"

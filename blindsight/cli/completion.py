@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blindsight.cli import output
+from blindsight.cli import output, places
 
 if TYPE_CHECKING:
     from blindsight.client import CollectionInfo
@@ -83,8 +83,7 @@ def _called(
 
     try:
         with blindsight.connect(
-            context.params.get("address"),
-            token_file=context.params.get("token_file"),
+            **places.chosen(context).arguments,
             timeout_seconds=_PATIENCE_SECONDS,
             retry_seconds=_PATIENCE_SECONDS,
             wait_seconds=0,

@@ -1,25 +1,22 @@
 """The file of the user's own defaults, in TOML: `address = "..."`, and tables of commands with their options.
 
-What the command line says comes first, then the environment, then the file.
+What the command line says comes first, then the environment, then the file, which has profiles, too.
 """
 
 from __future__ import annotations
 
-import os
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blindsight.errors import InvalidArgument
+from blindsight.runtime import profiles
 
 if TYPE_CHECKING:
     from typer._click.core import Command, Parameter
 
-VARIABLE = "BLINDSIGHT_CONFIG"
 # Of every command that has them, outside of tables.
-SHARED = ("address", "data", "passphrase-file", "quiet", "token-file", "verbose")
+SHARED = ("address", "data", "passphrase-file", "profile", "quiet", "token-file", "verbose")
 # Said each time or not at all: what destroys, what agrees to something, and what form an answer has.
 NEVER = (
     "acknowledge",
@@ -31,17 +28,8 @@ NEVER = (
     "version",
     "yes",
 )
-_MOST_BYTES = 1 << 20
 
 Defaults = dict[str, Any]
-
-
-def path() -> Path | None:
-    """Returns where the file is, or would be; None if the variable BLINDSIGHT_CONFIG is empty."""
-    given = os.environ.get(VARIABLE)
-    if given is not None:
-        return Path(given) if given else None
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "blindsight" / "config.toml"
 
 
 def read(commands: Callable[[], Command]) -> Defaults:
@@ -53,25 +41,13 @@ def read(commands: Callable[[], Command]) -> Defaults:
     Raises:
         InvalidArgument: if the file cannot be read, is no TOML, or sets what there is not; names it.
     """
-    place = path()
-    if place is None:
-        return {}
+    settings = profiles.settings()
+    profiles.known(settings)  # raises if one is wrong, whichever is used
     try:
-        with place.open("rb") as file:
-            data = file.read(_MOST_BYTES)
-    except FileNotFoundError:
-        if VARIABLE in os.environ:
-            raise InvalidArgument(f"{VARIABLE}: no such file: {place}") from None
-        return {}
-    except OSError as error:
-        raise InvalidArgument(f"cannot read {place}: {error.strerror}") from None
-    try:
-        settings = tomllib.loads(data.decode())
-        return _of_group(commands(), settings, "") if settings else {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidArgument(f"{place} is no TOML: {error}") from None
+        own = {name: value for name, value in settings.items() if name != profiles.TABLE}
+        return _of_group(commands(), own, "") if own else {}
     except _Wrong as error:
-        raise InvalidArgument(f"{place}: {error}") from None
+        raise InvalidArgument(f"{profiles.path()}: {error}") from None
 
 
 class _Wrong(Exception):

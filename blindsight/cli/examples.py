@@ -50,6 +50,12 @@ EXAMPLES: dict[str, Sequence[str]] = {
     "certificates list": ("blindsight certificates list --authority authority",),
     "certificates renew": ("blindsight certificates renew of-storage --authority authority",),
     "certificates revoke": ("blindsight certificates revoke of-storage --authority authority",),
+    "login": (
+        "blindsight login --address 192.168.1.9:7421 --tls ~/certificate",
+        "blindsight login --profile office --address photos.lan:7421 --tls of-office",
+    ),
+    "logout": ("blindsight logout", "blindsight logout --profile office"),
+    "profiles list": ("blindsight profiles list",),
     "tokens create": (
         "blindsight tokens create --role uploader --label phone",
         "blindsight tokens create --role searcher --queries-per-day 500",

@@ -15,7 +15,9 @@ from typer.core import TyperArgument, TyperOption
 
 import blindsight
 from blindsight.cli import completion, output
+from blindsight.cli.places import Place
 from blindsight.errors import InvalidArgument
+from blindsight.runtime.profiles import PROFILE_VARIABLE
 
 if TYPE_CHECKING:
     from blindsight.client import Vault
@@ -114,6 +116,16 @@ TokenFile = Annotated[
         show_default="the one of `up` on this machine",
     ),
 ]
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        envvar=PROFILE_VARIABLE,
+        metavar="NAME",
+        help="The keyholder that you noted by this name with `login`.",
+        show_default="none",
+    ),
+]
 # The data folder of `up`, also of what stops it and copies it.
 DATA = "BLINDSIGHT_DATA"
 Quiet = Annotated[
@@ -153,13 +165,13 @@ DEFAULT_ADDRESS = blindsight.DEFAULT_ADDRESS
 _SILENT_SECONDS, _BACK_SECONDS = 1.0, 10.0
 
 
-_token_file: Path | None = None
+_place: Place | None = None
 
 
-def set_token_file(path: Path | None) -> None:
-    """Sets the file of the token that is shown from now on; None: what `blindsight.connect` finds."""
-    global _token_file  # noqa: PLW0603 - one command runs in a process, and shows one
-    _token_file = path
+def set_place(place: Place | None) -> None:
+    """Sets the keyholder of the command; None: it has none."""
+    global _place  # noqa: PLW0603 - one command runs in a process, and has one
+    _place = place
 
 
 @contextmanager
@@ -167,7 +179,8 @@ def vault(address: str) -> Iterator[Vault]:
     """Opens a vault while the block runs."""
     output.detail(f"keyholder {address}")
     with output.spinner("connecting to the keyholder"):
-        opened = blindsight.connect(address, token_file=_token_file, away=_Waiting(address))
+        place = _place or Place(address, None, None)
+        opened = blindsight.connect(**place.arguments, away=_Waiting(address))
     with opened:
         yield opened
 

@@ -195,7 +195,7 @@ CHECKS: MappingProxyType[str, _Check] = MappingProxyType(
         **dict.fromkeys(("name", "new"), lambda _, value: text("collection name", value)),
         "alias": text,
         "request_id": _optional(text),
-        "address": _optional(text),
+        **dict.fromkeys(("address", "profile"), _optional(text)),
         **dict.fromkeys(("tls", "token_file"), _optional(_path)),
         **dict.fromkeys(("role", "token_id", "label", "tenant"), text),
         **dict.fromkeys(("items", "size_bytes"), _optional(_count)),

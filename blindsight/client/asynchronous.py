@@ -94,8 +94,8 @@ class AsyncVault:
     It connects at its first call, or on entering its context.
 
     Args:
-        address, tls, token_file, timeout_seconds, keepalive_seconds, retry_seconds, wait_seconds, away: as of
-            `blindsight.connect`.
+        address, profile, tls, token_file, timeout_seconds, keepalive_seconds, retry_seconds, wait_seconds,
+            away: as of `blindsight.connect`.
         calls_at_once: number of calls that are in progress at most; others wait.
     """
 
@@ -103,6 +103,7 @@ class AsyncVault:
         self,
         address: str | None = None,
         *,
+        profile: str | None = None,
         tls: str | Path | None = None,
         token_file: str | Path | None = None,
         timeout_seconds: float = 10.0,
@@ -117,6 +118,7 @@ class AsyncVault:
         self._connect = partial(
             connect,
             address,
+            profile=profile,
             tls=tls,
             token_file=token_file,
             timeout_seconds=timeout_seconds,

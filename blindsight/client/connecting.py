@@ -15,7 +15,7 @@ import blindsight
 from blindsight.client.arguments import checked, duration
 from blindsight.client.calls import AwayCallback, Connection, cancelled, nobody
 from blindsight.client.channels import Channels
-from blindsight.client.tokens import token_for
+from blindsight.client.tokens import FILE_VARIABLE, token_for
 from blindsight.client.vault import Vault
 from blindsight.errors import InvalidArgument, Unavailable
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
@@ -28,6 +28,7 @@ from blindsight.runtime.channels import (
     MOST_KEEPALIVE_SECONDS,
     client_options,
 )
+from blindsight.runtime.profiles import PROFILE_VARIABLE, Profile, find
 from blindsight.runtime.status import nobody_listens
 from blindsight.runtime.transfer import MAX_ANSWER_BYTES
 
@@ -47,6 +48,7 @@ _SERVICE = pb.DESCRIPTOR.services_by_name["KeyholderService"].full_name
 def connect(
     address: str | None = None,
     *,
+    profile: str | None = None,
     tls: str | Path | None = None,
     token_file: str | Path | None = None,
     timeout_seconds: float = 10.0,
@@ -62,7 +64,10 @@ def connect(
     name that does not resolve, and where something else answers: these are errors at once.
 
     Args:
-        address: HOST:PORT; None: the variable BLINDSIGHT_ADDRESS, else 127.0.0.1:7420.
+        address: HOST:PORT; None: the profile's, or the variable BLINDSIGHT_ADDRESS, or that of the profile in
+            the variable BLINDSIGHT_PROFILE, else 127.0.0.1:7420.
+        profile: name of a keyholder in the user's configuration file, as `blindsight login` notes it, with
+            its certificate and its token; those of variables are not shown to it.
         tls: folder of an owner's certificate (`ca.crt`, `tls.crt`, `tls.key`), by which the connection is
             encrypted; None: the variable BLINDSIGHT_TLS, else it is not.  Later calls show what renewed it.
         token_file: a file with a token, in one line, which says what its bearer may do; None: the variable
@@ -77,13 +82,14 @@ def connect(
         away: called whenever the keyholder was away, here or in a call of the vault, before the next attempt.
 
     Raises:
-        InvalidArgument: if the address is not HOST:PORT, or the keepalive not between a second and a day, or
-            a variable has no number, or the token file no token.
+        InvalidArgument: if there is no such profile, the address is not HOST:PORT, or the keepalive not
+            between a second and a day, or a variable has no number, or the token file no token.
         CertificateError: if the certificate is not right, as when it has expired.
         Unavailable: if no keyholder answers at the address, or it is not ready.
     """
     set_address = os.environ.get(ADDRESS_VARIABLE)
-    target = address or set_address or blindsight.DEFAULT_ADDRESS
+    named = _profile(address, profile, set_address)
+    target = named.address if named is not None else address or set_address or blindsight.DEFAULT_ADDRESS
     if addresses.parse(target, ADDRESS_VARIABLE if target == set_address else "address").port == 0:
         raise InvalidArgument(f"address {target!r} has port 0, want that of a keyholder")
     if not LEAST_KEEPALIVE_SECONDS <= keepalive_seconds <= MOST_KEEPALIVE_SECONDS:
@@ -91,9 +97,10 @@ def connect(
             f"keepalive of {keepalive_seconds:g} seconds, want {LEAST_KEEPALIVE_SECONDS:g} to "
             f"{MOST_KEEPALIVE_SECONDS:g}"
         )
-    folder = tls or os.environ.get(TLS_VARIABLE)
+    folder = tls or (named.tls if named is not None else os.environ.get(TLS_VARIABLE))
+    shown = token_file or (named.token_file if named is not None else os.environ.get(FILE_VARIABLE))
     options = client_options(keepalive_seconds, MAX_ANSWER_BYTES)
-    token = token_for(target, Path(token_file) if token_file else None, encrypted=bool(folder))
+    token = token_for(target, Path(shown) if shown else None, encrypted=bool(folder))
     channels = Channels(target, _certificates(folder), options)
     connection = Connection(channels, target, retry_seconds, away, token)
     try:
@@ -102,6 +109,15 @@ def connect(
         connection.close()
         raise
     return Vault(connection, target)
+
+
+def _profile(address: str | None, given: str | None, set_address: str | None) -> Profile | None:
+    if given is not None and address is not None:
+        raise InvalidArgument("an address and a profile, want one of them: a profile has its address")
+    name = (
+        given if given is not None else None if address or set_address else os.environ.get(PROFILE_VARIABLE)
+    )
+    return find(name) if name else None
 
 
 def _wait(given: float | None) -> float | None:

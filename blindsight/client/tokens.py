@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -43,9 +42,7 @@ def token_for(address: str, file: Path | None, *, encrypted: bool) -> str | None
     Raises:
         InvalidArgument: if the file holds none, or the token would be sent over a network unencrypted.
     """
-    said = os.environ.get(FILE_VARIABLE)
-    given = file or (Path(said) if said else None)
-    path = given or token_file_of(address)
+    path = file or token_file_of(address)
     if path is None:
         return None
     if not encrypted and not is_loopback(address):
@@ -54,7 +51,7 @@ def token_for(address: str, file: Path | None, *, encrypted: bool) -> str | None
         with path.open("rb") as opened:
             text = opened.read(_MOST_BYTES + 2).decode("ascii").strip()
     except OSError as error:
-        if given is None:  # one that this user may not read: the keyholder says what it wants
+        if file is None:  # one that this user may not read: the keyholder says what it wants
             return None
         raise InvalidArgument(f"cannot read the token file {path}: {error.strerror}") from None
     except UnicodeDecodeError:

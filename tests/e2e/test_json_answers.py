@@ -10,8 +10,8 @@ from support.command import Up, run, run_here
 
 from blindsight.cli import schema
 
-# What another test runs, as it takes minutes.
-ELSEWHERE = {"compare-schemes"}
+# What other tests run, as it takes minutes, or a configuration file.
+ELSEWHERE = {"compare-schemes", "login", "logout", "profiles list"}
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from blindsight.cli import schema
 
 # Commands that have commands.
-GROUPS = ("audit", "certificates", "collection", "items", "jobs", "keys", "tenants", "tokens")
+GROUPS = ("audit", "certificates", "collection", "items", "jobs", "keys", "profiles", "tenants", "tokens")
 
 
 def command_of(arguments: Sequence[str]) -> str:

@@ -32,7 +32,7 @@ FEW_WORKERS = {
     "BLINDSIGHT_WORKER_PROCESSES": "1",
 }
 # What a command says while it is slow, as on a machine that does much else: no test waits for it.
-_SO_FAR = re.compile(r"^blindsight: .*: \d+\.\d s so far\n", re.MULTILINE)
+SO_FAR = re.compile(r"^blindsight: .*: \d+\.\d s so far\n", re.MULTILINE)
 # Of `up`, for tests without bulk ingest.
 NO_BULK = ("--workers", "0")
 
@@ -66,7 +66,7 @@ def run(
         check=False,
     )
     if text:
-        done.stderr = _SO_FAR.sub("", done.stderr)
+        done.stderr = SO_FAR.sub("", done.stderr)
     if text and stdout == subprocess.PIPE:
         answers.check(arguments, done.stdout, done.stderr, done.returncode)
     return done

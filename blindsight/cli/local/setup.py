@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from blindsight.cli import configuration, output
+from blindsight.cli import output
 from blindsight.cli.local import compiled_code, keys
 from blindsight.cli.local.keys import KEY_FILE_NAME
 from blindsight.errors import CertificateError, InvalidArgument, KeyFileError, Unavailable
 from blindsight.runtime import paths
 from blindsight.runtime.folder_lock import LOCK_NAME, locked
+from blindsight.runtime.profiles import CONFIG_VARIABLE
 from blindsight.runtime.roles import RENEW_DAYS, Role
 
 GENERATED_NAME = "passphrase"
@@ -137,7 +138,7 @@ def ensure_keys(keyholder: Path, storage: Path | None, sealed_by: Passphrase) ->
     with output.spinner("creating the key set"):
         made = subprocess.run(
             [*command, "--passphrase-file", sealed_by.path],
-            env={**os.environ, **compiled_code.variables(keyholder, os.environ), configuration.VARIABLE: ""},
+            env={**os.environ, **compiled_code.variables(keyholder, os.environ), CONFIG_VARIABLE: ""},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

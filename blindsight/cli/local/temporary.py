@@ -13,8 +13,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from blindsight.cli import configuration
 from blindsight.errors import Unavailable
+from blindsight.runtime.profiles import CONFIG_VARIABLE
 
 STOP_SECONDS = 60
 
@@ -42,7 +42,7 @@ def services(data: Path, *, quiet: bool = False) -> Iterator[str]:
             stdout=subprocess.PIPE,
             stderr=said,
             text=True,
-            env={**os.environ, configuration.VARIABLE: ""},
+            env={**os.environ, CONFIG_VARIABLE: ""},
             # Keeps Ctrl-C from the services: it ends the block, and the block stops them.
             start_new_session=True,
         ) as process,

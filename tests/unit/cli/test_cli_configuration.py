@@ -48,7 +48,7 @@ def test_options_of_one_command_stand_in_its_table(file, capsys):
         ('adress = "x"', "no setting 'adress', want address; options of one command go into its table"),
         (
             "k = 1",
-            "no setting 'k', want one of address, data, passphrase-file, quiet, token-file, verbose; options",
+            "no setting 'k', want one of address, data, passphrase-file, profile, quiet, token-file,",
         ),
         ("[serch]\nk = 1", "[serch] is no command, want search"),
         ("[items.lst]\nlimit = 1", "[items.lst] is no command, want list"),
