@@ -47,7 +47,8 @@ class Machine:
         self.combine_seconds = combine_seconds
         self.processes = Processes(workers, metrics.CRYPTO)
         self.threads = Threads(workers, "columns")
-        self.turns = Turns(max(2, workers // 2))
+        # Two at a time are done sooner than one after the other, but each of them later.
+        self.turns = Turns(max(2, workers // 2), shared_places=max(1, workers // 2))
         self.imaging = budget = MemoryBudget(imaging_bytes, "image processing", MOST_WAITING)
         metrics.IMAGING_LIMIT_BYTES.read_by(lambda: budget.total_bytes)
         metrics.IMAGING_HELD_BYTES.read_by(lambda: budget.held_bytes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager, contextmanager
 from functools import wraps
@@ -14,6 +15,8 @@ from blindsight.wire.tenants import Quotas
 
 Servicer = TypeVar("Servicer", bound="CountsHeavyJobs")
 Response = TypeVar("Response")
+# A heavy job works at least so long before it makes way again.
+STEP_SECONDS = 0.1
 # Items and bytes that are stored.
 Used = Callable[[], Awaitable[tuple[int, int]]]
 
@@ -21,24 +24,43 @@ Used = Callable[[], Awaitable[tuple[int, int]]]
 class CountsHeavyJobs(Protocol):
     """A servicer some of whose rpcs are heavy jobs."""
 
-    def heavy_job(self) -> AbstractContextManager[None]:
+    def heavy_job(self) -> AbstractContextManager[HeavyJob]:
         """Counts a heavy job of the current call's caller; see `Allowance.heavy_job`."""
 
 
 def heavy(
     rpc: Callable[[Servicer, Any, Any], AsyncIterator[Response]],
 ) -> Callable[[Servicer, Any, Any], AsyncIterator[Response]]:
-    """Makes an rpc a heavy job, from its first message to its end."""
+    """Makes an rpc a heavy job, which makes way for others between the parts of its answer."""
 
     @wraps(rpc)
     async def counted(self: Servicer, request: Any, context: Any) -> AsyncIterator[Response]:
-        with self.heavy_job():
+        with self.heavy_job() as job:
             responses = rpc(self, request, context)
             async with aclosing(responses):  # type: ignore[type-var]
                 async for response in responses:
                     yield response
+                    await job.go_on()
 
     return counted
+
+
+class HeavyJob:
+    """A heavy job that runs.
+
+    Args:
+        make_way: waits, for a moment at most, while others ask for what cannot wait.
+    """
+
+    def __init__(self, make_way: Callable[[], Awaitable[None]]) -> None:
+        self._make_way = make_way
+        self._worked_since = time.monotonic()
+
+    async def go_on(self) -> None:
+        """Makes way for others, if it has worked for long enough to have got anywhere."""
+        if time.monotonic() - self._worked_since >= STEP_SECONDS:
+            await self._make_way()
+            self._worked_since = time.monotonic()
 
 
 class Allowance:
@@ -46,19 +68,21 @@ class Allowance:
 
     Args:
         quotas: the limits; None: there are none.
+        make_way: see `HeavyJob`.
 
     Attributes:
         quotas: the same; may be replaced by others.
         heavy_jobs: number of those that run.
     """
 
-    def __init__(self, quotas: Quotas | None = None) -> None:
+    def __init__(self, quotas: Quotas | None, make_way: Callable[[], Awaitable[None]]) -> None:
         self.quotas = quotas or Quotas()
+        self._make_way = make_way
         self.heavy_jobs = 0
         self._writing = asyncio.Lock()
 
     @contextmanager
-    def heavy_job(self) -> Iterator[None]:
+    def heavy_job(self) -> Iterator[HeavyJob]:
         """Counts a heavy job while the block runs.
 
         Raises:
@@ -71,7 +95,7 @@ class Allowance:
             )
         self.heavy_jobs += 1
         try:
-            yield
+            yield HeavyJob(self._make_way)
         finally:
             self.heavy_jobs -= 1
 

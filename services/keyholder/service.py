@@ -120,7 +120,7 @@ class Keyholder:
         self._machine = machine
         self._idle_seconds = idle_seconds
         self._of_tenant = allowance is not None
-        self.allowance = allowance or Allowance()
+        self.allowance = allowance or Allowance(None, machine.turns.make_way)
         self._storage = storage = machine.storage.fenced_by(lease)
         self._evaluator = evaluator = machine.evaluator
         self._threads = machine.threads

@@ -37,7 +37,7 @@ from blindsight.wire.verify import VerifyHeader
 from services.keyholder.operations.items import ItemOperations, described
 from services.keyholder.operations.naming import naming
 from services.keyholder.operations.verify import as_distance
-from services.keyholder.quotas import heavy
+from services.keyholder.quotas import HeavyJob, heavy
 from services.keyholder.service import Keyholder
 from services.keyholder.tokens import reveal
 from services.keyholder.tokens.roles import MAY_REPLACE
@@ -62,7 +62,7 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
     def _keyholder(self) -> Keyholder:
         return self._current()
 
-    def heavy_job(self) -> AbstractContextManager[None]:
+    def heavy_job(self) -> AbstractContextManager[HeavyJob]:
         """Counts a heavy job of the current call's caller."""
         return self._keyholder.allowance.heavy_job()
 

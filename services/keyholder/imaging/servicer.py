@@ -17,7 +17,7 @@ from blindsight.wire.records import Record
 from services.keyholder.imaging import wire
 from services.keyholder.imaging.engine import Progress
 from services.keyholder.imaging.facade import Processing
-from services.keyholder.quotas import Allowance, heavy
+from services.keyholder.quotas import Allowance, HeavyJob, heavy
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ImagingService"].full_name
 Result = TypeVar("Result")
@@ -37,7 +37,7 @@ class ImagingServicer(imaging_pb2_grpc.ImagingServiceServicer):
         self._current = current
         self._allowance = allowance
 
-    def heavy_job(self) -> AbstractContextManager[None]:
+    def heavy_job(self) -> AbstractContextManager[HeavyJob]:
         """Counts a heavy job of the current call's caller."""
         return self._allowance().heavy_job()
 

@@ -18,6 +18,8 @@ MOST_WAITING = 1024
 BRIEF_SECONDS = 1.0
 # After a turn of a tenant, others leave it a place for this long.
 TENANT_SECONDS = 10.0
+# A step of a long job, such as storing a batch, waits no longer than this for searches of other tenants.
+WAY_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +67,20 @@ class Turns:
     Args:
         places: number of turns at a time.
         most_waiting: number of calls of each tenant that may wait.
+        shared_places: number of turns at a time while several tenants ask; None: `places`.
     """
 
-    def __init__(self, places: int, most_waiting: int = MOST_WAITING) -> None:
+    def __init__(
+        self, places: int, most_waiting: int = MOST_WAITING, shared_places: int | None = None
+    ) -> None:
         self._places = places
+        self._shared_places = places if shared_places is None else shared_places
         self._most_waiting = most_waiting
         self._running: list[Part] = []
         self._last_brief: dict[str, bool] = {}
         self._asked: dict[str, float] = {}
         self._single_came = -math.inf
+        self._making_way: list[asyncio.Future[None]] = []
         self._waiting: list[_Waiting] = []
         self._tenants, self._callers, self._calls = _Shares(), _Shares(), _Shares()
 
@@ -86,6 +93,22 @@ class Turns:
     def hurried(self) -> bool:
         """Whether a call with a single query came a moment ago: turns should be as short as can be."""
         return time.monotonic() - self._single_came < BRIEF_SECONDS
+
+    async def make_way(self) -> None:
+        """Waits, for a moment at most, while other tenants have turns or wait: for steps of long jobs."""
+        tenant = callers.tenant.get()
+        until = time.monotonic() + WAY_SECONDS
+        while self._busy_for_others(tenant) and (left := until - time.monotonic()) > 0:
+            given = asyncio.get_running_loop().create_future()
+            self._making_way.append(given)
+            await asyncio.wait([given], timeout=left)
+            given.cancel()
+
+    def _busy_for_others(self, tenant: str) -> bool:
+        if len(self._asked) < 2:
+            return False
+        parts = (*self._running, *(waiting.part for waiting in self._waiting))
+        return any(part.tenant != tenant for part in parts)
 
     @asynccontextmanager
     async def turn(self, part: Part, cost: float) -> AsyncIterator[Turn]:
@@ -130,6 +153,10 @@ class Turns:
         self._running.remove(part)
         self._asked[part.tenant] = time.monotonic()
         self._give()
+        waiting, self._making_way = self._making_way, []
+        for given in waiting:
+            if not given.done():
+                given.set_result(None)
 
     def _forget_cancelled(self) -> None:
         self._waiting = [waiting for waiting in self._waiting if not waiting.given.cancelled()]
@@ -158,8 +185,10 @@ class Turns:
     def _may(self, waiting: _Waiting) -> bool:
         """Returns whether a call's tenant may have one more place beside those that it has."""
         tenant = waiting.part.tenant
+        if not self._asked.keys() - {tenant}:
+            return True
         has = sum(part.tenant == tenant for part in self._running)
-        return has < max(1, self._places - bool(self._asked.keys() - {tenant}))
+        return len(self._running) < self._shared_places and has < max(1, self._shared_places - 1)
 
     def _rank(self, waiting: _Waiting) -> tuple[float, bool, float, float, float]:
         part, tenant = waiting.part, waiting.part.tenant

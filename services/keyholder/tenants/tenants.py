@@ -85,7 +85,7 @@ class Tenants:
         self._report = report
         self._store = TenantStore(folder / FILE_NAME, Sealer(own.keys.subkey("tenants")))
         self._entries = {entry.tenant_id: entry for entry in self._store.load()}
-        self._allowances = {one.tenant_id: Allowance(one.quotas) for one in self._entries.values()}
+        self._allowances = {one.tenant_id: self._allowance(one.quotas) for one in self._entries.values()}
         self._open: dict[str, Keyholder] = {}
         # Opening takes 128 MiB of memory, and a lease: one at a time.
         self._changing = asyncio.Lock()
@@ -167,12 +167,15 @@ class Tenants:
             except BaseException:
                 await asyncio.to_thread(shutil.rmtree, folder, True)
                 raise
-            self._allowances[tenant] = Allowance(quotas)
+            self._allowances[tenant] = self._allowance(quotas)
             self._entries[tenant] = entry
         grant, token = await asyncio.to_thread(
             partial(self._tokens.create, TokenRole.OWNER, None, "", None, tenant=tenant)
         )
         return entry, grant, token
+
+    def _allowance(self, quotas: Quotas) -> Allowance:
+        return Allowance(quotas, self._machine.turns.make_way)
 
     def _require_room(self, name: str) -> None:
         if any(entry.name == name for entry in self._entries.values()):

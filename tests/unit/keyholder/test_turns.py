@@ -7,6 +7,7 @@ import pytest
 
 from blindsight.errors import Busy
 from blindsight.runtime import callers
+from services.keyholder.operations import turns as turns_module
 from services.keyholder.operations.turns import BRIEF_SECONDS, TENANT_SECONDS, Part, Turns
 
 
@@ -151,6 +152,50 @@ async def test_a_tenant_leaves_others_a_place_while_they_ask_now_and_then(
     now += TENANT_SECONDS
     await clients.end_turns(1)
     assert clients.given[6:] == ["greedy 4", "greedy 5"]  # two at a time
+    await clients.leave()
+
+
+async def test_while_tenants_share_fewer_turns_are_given_at_a_time() -> None:
+    clients = Clients(Turns(2, shared_places=1))
+    for number in range(3):
+        clients.call(f"greedy {number}", cost=1, tenant="greedy")
+    await clients.settle()
+    assert clients.given == ["greedy 0", "greedy 1"]
+    clients.call("modest", cost=1, tenant="modest")
+    await clients.end_turns(1)
+    assert len(clients.given) == 2
+    await clients.end_turns(1)
+    assert clients.given[2:] == ["modest"]
+    await clients.end_turns(1)
+    assert clients.given[3:] == ["greedy 2"]
+    await clients.leave()
+
+
+async def test_a_step_of_a_long_job_makes_way_for_other_tenants_and_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turns_module, "WAY_SECONDS", 60)
+    turns = Turns(2)
+    clients = Clients(turns)
+
+    async def step(tenant: str) -> str:
+        callers.tenant.set(tenant)
+        await turns.make_way()
+        return tenant
+
+    await step("greedy")  # nobody else asks
+    for tenant in ("modest", "greedy"):
+        clients.call(tenant, cost=1, tenant=tenant)
+    await clients.settle()
+    waiting = asyncio.create_task(step("greedy"))
+    await clients.settle()
+    assert not waiting.done()
+    await clients.end_turns(1)
+    await asyncio.wait_for(waiting, 5)
+    clients.call("modest", cost=1, tenant="modest")
+    await clients.settle()
+    monkeypatch.setattr(turns_module, "WAY_SECONDS", 0.01)
+    assert await asyncio.wait_for(step("greedy"), 5) == "greedy"
     await clients.leave()
 
 
