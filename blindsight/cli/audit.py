@@ -87,7 +87,7 @@ def show(
         counts = (f"{count:,}" if count else "" for count in (one.items, one.queries))
         of = ", ".join(one.collections)
         table.add_row(
-            str(one.number), output.moment(one.time), one.token, one.role, _did(one), of, *counts, _how(one)
+            str(one.number), output.moment(one.time), one.token, _who(one), _did(one), of, *counts, _how(one)
         )
     output.show(table)
 
@@ -100,6 +100,10 @@ def _did(one: AuditRecord) -> str:
     }
     times = f" ×{one.calls:,}" if one.calls > 1 else ""
     return told.get(one.event, one.rpc.rpartition("/")[2] + times)
+
+
+def _who(one: AuditRecord) -> str:
+    return f"{one.role} of {one.tenant[:8]}" if one.tenant else one.role
 
 
 def _how(one: AuditRecord) -> str:

@@ -23,12 +23,13 @@ class AuditRecord(Record[pb.AuditRecord]):
         token: id of the token that was shown; empty: none was.
         role: the token's; "owner" without a token, "worker", "keyholder", or "none" for who was not let in.
         rpc: SERVICE/RPC; may be empty.
-        collections: that the call was about, by the names they have now.
+        collections: that the call was about, by the names they have now; those of a tenant by their ids.
         outcome: name of the status; empty for a beginning.
         items: number that was told of, or changed.
         queries: number that was asked.
         calls: number that was counted.
         first: number of the oldest record that is left, where others were retired.
+        tenant: whose the token is; empty: the operator's.
     """
 
     number: int
@@ -44,6 +45,7 @@ class AuditRecord(Record[pb.AuditRecord]):
     queries: int
     calls: int
     first: int
+    tenant: str = ""
 
 
 @dataclass(frozen=True, slots=True)

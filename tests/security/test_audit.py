@@ -137,6 +137,22 @@ def test_a_collection_that_is_gone_is_found_by_its_id(world: World) -> None:
     assert {one.collections for one in about} == {(called,)}
 
 
+def test_calls_of_a_tenant_say_so_without_its_name(world: World) -> None:
+    made = world.vault.create_tenant("grandmother's neighbour")
+    with world.open(made.token) as vault:
+        vault.create_collection("theirs", embedder="none", dimension=8)
+        with pytest.raises(PermissionDenied):
+            vault.audit_page()
+    found = [one for one in world.records() if one.tenant]
+    assert {one.tenant for one in found} == {made.tenant.id}
+    created = [one for one in found if (rpc(one), one.event) == ("CreateCollection", "ended")]
+    ((called,),) = [one.collections for one in created]
+    assert re.fullmatch("[0-9a-f]{32}", called)
+    content = b"".join(path.read_bytes() for path in record_files(world.keyholder))
+    assert b"neighbour" not in content
+    assert b"theirs" not in content
+
+
 def test_it_is_for_owners_and_for_auditors_of_the_whole_vault(world: World) -> None:
     with world.open(world.vault.create_token("auditor").token) as vault:
         assert vault.audit_page(page_size=1).records

@@ -45,7 +45,14 @@ class Disk:
 
     def fill(self) -> None:
         """Takes all that is free."""
-        command = ["dd", "if=/dev/zero", f"of={self.folder}/filling", "bs=64K"]
+        command = [
+            "dd",
+            "if=/dev/zero",
+            f"of={self.folder}/filling",
+            "bs=64K",
+            "oflag=append",
+            "conv=notrunc",
+        ]
         subprocess.run([*self.within, *command], capture_output=True, check=False)
 
     def clear(self) -> None:

@@ -38,6 +38,7 @@ class Entry:
         items, queries: how many the answer told of, or changed, and how many were asked.
         calls: how many were counted.
         first: of the records that are left, for "retired".
+        tenant: whose the token is; empty: the operator's.
     """
 
     event: str
@@ -52,6 +53,7 @@ class Entry:
     queries: int = 0
     calls: int = 1
     first: int = 0
+    tenant: str = ""
 
 
 @dataclass(frozen=True, slots=True)

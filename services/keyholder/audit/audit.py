@@ -28,7 +28,8 @@ _MOST_WAITING = 10_000
 _OK = "OK"
 NOBODY = "none"
 
-_Same = tuple[str, str, str, tuple[str, ...], str]
+# Token, tenant, role, rpc, collections, outcome.
+_Same = tuple[str, str, str, str, tuple[str, ...], str]
 _Waiting = tuple[Entry, "asyncio.Future[None] | None"]
 
 
@@ -94,30 +95,31 @@ class Audit:
         """Returns a record of now."""
         return Entry(event, int(self._clock() * 1000), **said)
 
-    def call(self, method: str, token: str, role: str) -> AuditedCall:
+    def call(self, method: str, token: str, role: str, tenant: str = "") -> AuditedCall:
         """Begins the audit of a call that may be made.
 
         Args:
             method: of gRPC: /PACKAGE.SERVICE/RPC.
             token: id of the token that was shown; empty: none was.
             role: of the caller.
+            tenant: whose the token is; empty: the operator's.
 
         Raises:
             ResourceExhausted: if it must be on record, and nothing can be.
         """
-        made = AuditedCall(self, method, token, role)
+        made = AuditedCall(self, method, token, role, tenant)
         if self._failing is not None and made.kind is not Kind.COUNTED:
             raise ResourceExhausted(self._failing.message)
         return made
 
-    def refused(self, method: str, token: str, role: str, outcome: str) -> None:
+    def refused(self, method: str, token: str, role: str, outcome: str, tenant: str = "") -> None:
         """Notes a call that was not let in; see `count`."""
-        self.count((token, role, _rpc(method), (), outcome), 0, 0)
+        self.count((token, tenant, role, _rpc(method), (), outcome), 0, 0)
 
     def count(self, same: _Same, items: int, queries: int) -> None:
         """Notes a call that is counted: the first of its kind at once, others once a minute as a number."""
         if same not in self._counted and len(self._counted) >= _MOST_COUNTED:
-            same = ("", NOBODY, "", (), same[-1])
+            same = ("", "", NOBODY, "", (), same[-1])
         sums = self._counted.get(same)
         if sums is not None:
             for at, more in enumerate((1, items, queries)):
@@ -127,10 +129,11 @@ class Audit:
         self.note(self._of_counted(same, 1, items, queries))
 
     def _of_counted(self, same: _Same, calls: int, items: int, queries: int) -> Entry:
-        token, role, rpc, collections, outcome = same
+        token, tenant, role, rpc, collections, outcome = same
         return self.entry(
             "counted",
             token=token,
+            tenant=tenant,
             role=role,
             rpc=rpc,
             collections=collections,
@@ -203,14 +206,14 @@ class AuditedCall:
 
     Args:
         audit: writes records.
-        method, token, role: see `Audit.call`.
+        method, token, role, tenant: see `Audit.call`.
     """
 
-    def __init__(self, audit: Audit, method: str, token: str, role: str) -> None:
+    def __init__(self, audit: Audit, method: str, token: str, role: str, tenant: str) -> None:
         self._audit = audit
         self._rpc = _rpc(method)
         self.kind = KINDS.get(method.rpartition("/")[2], Kind.CHANGE)
-        self._token, self._role = token, role
+        self._token, self._role, self._tenant = token, role, tenant
         self._call = os.urandom(6).hex()
         self._collections: list[str] = []
         self._items = self._queries = 0
@@ -236,6 +239,7 @@ class AuditedCall:
             event,
             call=self._call,
             token=self._token,
+            tenant=self._tenant,
             role=self._role,
             rpc=self._rpc,
             collections=tuple(self._collections),
@@ -268,7 +272,7 @@ class AuditedCall:
         if self._queries:
             metrics.QUERIES.labels(self._role).inc(self._queries)
         if self._begun is None:
-            same = self._token, self._role, self._rpc, tuple(self._collections), code
+            same = self._token, self._tenant, self._role, self._rpc, tuple(self._collections), code
             self._audit.count(same, self._items, self._queries)
         elif self.kind is Kind.CHANGE:
             self._ended = self._audit.submit(self._entry("ended", code))

@@ -82,13 +82,17 @@ class AuditServicer(audit_pb2_grpc.AuditServiceServicer):
             entry.token,
             entry.role,
             entry.rpc,
-            tuple(self._vault().called(bytes.fromhex(one)) for one in entry.collections),
+            entry.collections if entry.tenant else tuple(map(self._called, entry.collections)),
             entry.outcome,
             entry.items,
             entry.queries,
             entry.calls,
             entry.first,
+            entry.tenant,
         )
+
+    def _called(self, collection: str) -> str:
+        return self._vault().called(bytes.fromhex(collection))
 
     async def VerifyLog(
         self, request: pb.VerifyLogRequest, context: Context

@@ -80,13 +80,17 @@ class UserAccess:
             role = await self._role(method, context)
         except BlindsightError as error:
             refused = caller()
-            token, name = (refused.token_id, refused.role.name.lower()) if refused else ("", NOBODY)
-            self._audit.refused(method, token, name, CODES[type(error)].name)
+            code = CODES[type(error)].name
+            if refused is None:
+                self._audit.refused(method, "", NOBODY, code)
+            else:
+                role = refused.role.name.lower()
+                self._audit.refused(method, refused.token_id, role, code, refused.tenant)
             raise
         grant = caller()
         if grant is None:
             return _Visit(self._audit.call(method, "", role))
-        call = self._audit.call(method, grant.token_id, role)
+        call = self._audit.call(method, grant.token_id, role, grant.tenant)
         leave = self._running.begin(grant, end)
         return _Visit(call, leave, partial(self._limiter.ask, grant.token_id, grant.limits))
 
