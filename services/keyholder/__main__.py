@@ -108,7 +108,8 @@ async def _serve(settings: KeyholderSettings) -> None:
                     tenants.enter,
                     required=settings.require_tokens,
                     issuer=issuer,
-                    find=keyholder.vault.ids,
+                    tenant_of=tenants.id_of,
+                    find=tenants.collections,
                 ),
             )
         finally:

@@ -24,7 +24,7 @@ from jwt.warnings import InsecureKeyLengthWarning
 from support.bulk import BulkServices
 from support.issuers import AUDIENCE, ISSUER, Jwks, SigningKey, claims, part, signed
 from support.photos import small_photo
-from support.services import failed_start
+from support.services import Services, failed_start
 
 import blindsight
 from blindsight.client import Vault
@@ -212,6 +212,51 @@ def test_a_user_has_so_many_queries_whatever_tokens_they_show(world: World) -> N
     }
 
 
+def test_a_token_of_a_tenant_s_user_opens_the_tenant_s_vault_alone(tmp_path: Path) -> None:
+    (tmp_path / "jwks.json").write_text(json.dumps({"keys": [EC.published]}))
+    settings = {
+        "require_tokens": "true",
+        "oidc_issuer": ISSUER,
+        "oidc_audience": AUDIENCE,
+        "oidc_jwks": str(tmp_path / "jwks.json"),
+        "oidc_tenant_claim": "org",
+    }
+    running = Services(tmp_path, settings={"keyholder": settings})
+
+    def opened(**more: Any) -> Vault:
+        file = tmp_path / f"{sorted(more.items())}.token".replace("/", "")
+        file.write_text(signed(EC, **more))
+        return blindsight.connect(running.address(), token_file=file)
+
+    try:
+        running.start()
+        with blindsight.connect(
+            running.address(), token_file=tmp_path / "keyholder" / OWNER_TOKEN_FILE
+        ) as owner:
+            owner.create_collection("private", embedder="none", dimension=4)
+            owner.create_tenant("guests")
+            with opened(org="guests", blindsight_role="owner") as guests:
+                for name in ("shared", "own"):
+                    guests.create_collection(name, embedder="none", dimension=4)
+                with pytest.raises(NotFound):
+                    guests.collection("private").describe()
+                with pytest.raises(PermissionDenied, match="a token of a tenant may not"):
+                    guests.create_tenant("more")
+            with opened(org=["guests"], blindsight_collections=["shared", "private"]) as one:
+                assert [made.name for made in one.collections()] == ["shared"]
+            assert [made.name for made in owner.collections()] == ["private"]
+        with (
+            opened(org="strangers") as nobody,
+            pytest.raises(Unauthenticated, match="a tenant that is none here"),
+        ):
+            nobody.collections()
+        for orgs in (None, [], ["guests", "strangers"]):
+            with opened(org=orgs) as nobody, pytest.raises(PermissionDenied, match="want one in claim 'org'"):
+                nobody.collections()
+    finally:
+        running.stop()
+
+
 def test_a_call_that_runs_ends_with_the_token_that_it_shows(world: World) -> None:
     job = world.owner.collection("private").ingest_bulk([("b.png", small_photo(4))])
     with world.open(exp=int(time.time()) - LEEWAY_SECONDS + 3) as vault:
@@ -303,44 +348,40 @@ def issuer_of(jwks: Jwks, clock: Clock) -> Issuer:
     )
 
 
-async def _nothing(_: object) -> frozenset[bytes]:
-    return frozenset()
-
-
 async def test_keys_are_rotated_and_an_issuer_that_is_away_is_borne(jwks: Jwks) -> None:
     clock = Clock()
     issuer = issuer_of(jwks, clock)
     await issuer.start()  # nobody serves there yet
     with pytest.raises(Unavailable, match="the keys of its issuer cannot be had now"):
-        await issuer.bearer(signed(EC), _nothing)
+        await issuer.bearer(signed(EC))
     jwks.start()
     with pytest.raises(Unavailable):  # it was just tried
-        await issuer.bearer(signed(EC), _nothing)
+        await issuer.bearer(signed(EC))
     assert jwks.asked == 0
     clock.now += oidc_keys.PAUSE_SECONDS
-    assert (await issuer.bearer(signed(EC), _nothing)).role is TokenRole.EDITOR
+    assert (await issuer.bearer(signed(EC))).grant.role is TokenRole.EDITOR
     # Another key, which the issuer publishes from now on beside the one before, and then alone.
     new = SigningKey("RS256", "of tomorrow")
     jwks.keys.append(new)
     clock.now += oidc_keys.PAUSE_SECONDS
-    await issuer.bearer(signed(new), _nothing)
-    await issuer.bearer(signed(EC), _nothing)
+    await issuer.bearer(signed(new))
+    await issuer.bearer(signed(EC))
     jwks.keys.remove(EC)
     clock.now += oidc_keys.FRESH_SECONDS + 1
-    await issuer.bearer(signed(new), _nothing)  # which has the keys read again, and does not wait for it
+    await issuer.bearer(signed(new))  # which has the keys read again, and does not wait for it
     await issuer._keys.close()
     with pytest.raises(Unauthenticated, match="no key of its issuer"):
-        await issuer.bearer(signed(EC), _nothing)
+        await issuer.bearer(signed(EC))
     # Away for hours, and for longer than its keys are trusted.
     jwks.stop()
     clock.now += oidc_keys.TRUSTED_SECONDS - 10
-    await issuer.bearer(signed(new), _nothing)
+    await issuer.bearer(signed(new))
     clock.now += 20
     with pytest.raises(Unavailable):
-        await issuer.bearer(signed(new), _nothing)
+        await issuer.bearer(signed(new))
     jwks.start()
     clock.now += oidc_keys.PAUSE_SECONDS
-    await issuer.bearer(signed(new), _nothing)
+    await issuer.bearer(signed(new))
 
 
 async def test_however_many_ask_an_issuer_is_asked_once_in_a_while(jwks: Jwks) -> None:
@@ -349,9 +390,7 @@ async def test_however_many_ask_an_issuer_is_asked_once_in_a_while(jwks: Jwks) -
     issuer = issuer_of(jwks, clock)
     made_up = [signed(SigningKey("ES256", f"made up {number}")) for number in range(40)]
     for rounds in range(1, 4):
-        told = await asyncio.gather(
-            *(issuer.bearer(one, _nothing) for one in made_up), return_exceptions=True
-        )
+        told = await asyncio.gather(*(issuer.bearer(one) for one in made_up), return_exceptions=True)
         assert {type(one) for one in told} == {Unauthenticated}
         assert jwks.asked == rounds
         clock.now += oidc_keys.PAUSE_SECONDS
@@ -390,7 +429,7 @@ async def test_an_answer_that_is_none_leaves_the_keys_as_they_were(
     begun = time.monotonic()
     await issuer._keys.refresh()
     assert time.monotonic() - begun < 9
-    await issuer.bearer(signed(EC), _nothing)
+    await issuer.bearer(signed(EC))
     assert jwks.asked >= 2
 
 
@@ -419,7 +458,7 @@ async def test_keys_that_sign_nothing_here_are_passed_over(tmp_path: Path) -> No
     with pytest.warns(InsecureKeyLengthWarning):
         token = signed(weak)
     with pytest.raises(Unauthenticated, match="not what its issuer signed"):
-        await issuer.bearer(token, _nothing)
+        await issuer.bearer(token)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -98,6 +98,21 @@ class Tenants:
         if found is None:
             raise Unauthenticated(_GONE)
         return found
+
+    def id_of(self, name: str) -> str:
+        """Returns the id of a tenant, as whose user an issuer vouches for somebody.
+
+        Raises:
+            Unauthenticated: if there is none of this name.
+        """
+        try:
+            return self._named(name).tenant_id
+        except NotFound:
+            raise Unauthenticated("unauthenticated: the token is of a tenant that is none here") from None
+
+    async def collections(self, names: Sequence[str]) -> frozenset[bytes]:
+        """Returns the ids of collections of these names of the current call's caller."""
+        return await self.current().vault.ids(names)
 
     async def enter(self) -> None:
         """Opens the keyholder of the current call's caller, and counts the call.

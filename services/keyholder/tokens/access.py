@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,7 @@ from services.keyholder.audit.audit import NOBODY, Audit, AuditedCall
 from services.keyholder.audit.wire import queries_of
 from services.keyholder.limits.limits import Limiter
 from services.keyholder.tokens import roles
-from services.keyholder.tokens.oidc.issuer import Find, Issuer
+from services.keyholder.tokens.oidc.issuer import Issuer
 from services.keyholder.tokens.reveal import beyond
 from services.keyholder.tokens.running import Running
 from services.keyholder.tokens.store import Grant
@@ -38,7 +39,8 @@ class UserAccess:
         enter: opens what a call of a tenant needs, once it may be made.
         required: whether a call without a token is refused; else it is the owner's.
         issuer: vouches for users without a token of the vault's own; None: nobody does.
-        find: returns the ids of collections of these names, those that there are.
+        tenant_of: returns the id of the tenant of this name.
+        find: returns the ids of the caller's collections of these names, those that there are.
     """
 
     def __init__(
@@ -52,7 +54,8 @@ class UserAccess:
         *,
         required: bool,
         issuer: Issuer | None,
-        find: Find,
+        tenant_of: Callable[[str], str],
+        find: Callable[[Sequence[str]], Awaitable[frozenset[bytes]]],
     ) -> None:
         self._services = services
         self._tokens = tokens
@@ -62,6 +65,7 @@ class UserAccess:
         self._enter = enter
         self._required = required
         self._issuer = issuer
+        self._tenant_of = tenant_of
         self._find = find
 
     async def require(self, method: str, context: grpc.aio.ServicerContext[Any, Any], end: End, /) -> _Visit:
@@ -107,9 +111,8 @@ class UserAccess:
             if self._required:
                 raise Unauthenticated("unauthenticated: the call shows no token, want one")
             return TokenRole.OWNER.name.lower()
-        grant = await self._bearer(_token(str(shown[0])))
+        grant, named = await self._bearer(_token(str(shown[0])))
         acting(grant)
-        scope.limit(grant.collections)
         # A tenant counts as one caller, however many tokens it makes.
         callers.known.set(f"tenant {grant.tenant}" if grant.tenant else f"token {grant.token_id}")
         if grant.role not in roles.callers(method):
@@ -123,12 +126,20 @@ class UserAccess:
             raise beyond(grant, f"call {rpc}")
         self._limiter.call(grant.token_id, grant.limits)
         await self._enter()
+        if named is not None:
+            grant = replace(grant, collections=await self._find(named))
+            acting(grant)
+        scope.limit(grant.collections)
         return grant.role.name.lower()
 
-    async def _bearer(self, shown: str) -> Grant:
+    async def _bearer(self, shown: str) -> tuple[Grant, Sequence[str] | None]:
+        """Returns what a token is for, and the names of its collections, if it says them so."""
         if self._issuer is None or shown.startswith(PREFIX):
-            return self._tokens.bearer(shown)
-        return await self._issuer.bearer(shown, self._find)
+            return self._tokens.bearer(shown), None
+        vouched = await self._issuer.bearer(shown)
+        if vouched.tenant is None:
+            return vouched.grant, vouched.collections
+        return replace(vouched.grant, tenant=self._tenant_of(vouched.tenant)), vouched.collections
 
 
 class _Visit:

@@ -20,11 +20,13 @@ class Allowed:
 
     Attributes:
         collections: names; None: all.
+        tenant: its name; None: the vault's own.
     """
 
     role: TokenRole
     collections: tuple[str, ...] | None
     reveal: Reveal
+    tenant: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +38,14 @@ class ClaimRules:
         roles: roles by values of that claim.
         collections: claim with names; who has none has all.
         reveal: claim with what searches tell a searcher; who has none is told ranks.
+        tenant: claim with the name of a tenant, which all must have; "": all are of the vault's own.
     """
 
     role: str
     roles: Mapping[str, TokenRole]
     collections: str
     reveal: str
+    tenant: str = ""
 
     def allowed(self, claims: Mapping[str, Any]) -> Allowed:
         """Returns what a token with these claims is for.
@@ -55,7 +59,15 @@ class ClaimRules:
             raise _denied(f"the role owner for some collections, want no claim {self.collections!r}")
         if names is not None and len(names) > _MOST_COLLECTIONS:
             raise _denied(f"{len(names)} collections, want at most {_MOST_COLLECTIONS}")
-        return Allowed(role, names, self._reveal(claims, role))
+        return Allowed(role, names, self._reveal(claims, role), self._tenant(claims))
+
+    def _tenant(self, claims: Mapping[str, Any]) -> str | None:
+        if not self.tenant:
+            return None
+        values = self._names(claims, self.tenant, "tenants") or ()
+        if len(values) != 1:  # who has none must not be taken for one of the vault's own
+            raise _denied(f"{len(values)} tenants, want one in claim {self.tenant!r}")
+        return values[0]
 
     def _role(self, claims: Mapping[str, Any]) -> TokenRole:
         values = self._names(claims, self.role, "roles") or ()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Collection
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,20 @@ LEEWAY_SECONDS = 30
 MOST_BYTES = 8 << 10
 _MOST_LABEL_CHARACTERS = 128
 
-Find = Callable[[Sequence[str]], Awaitable[frozenset[bytes]]]
+
+@dataclass(frozen=True, slots=True)
+class Vouched:
+    """What an issuer's token is for.
+
+    Attributes:
+        grant: of the vault's own, and for all collections.
+        collections: names of those for which alone it is; None: for all.
+        tenant: name of the tenant whose it is; None: nobody's.
+    """
+
+    grant: Grant
+    collections: tuple[str, ...] | None
+    tenant: str | None
 
 
 class Issuer:
@@ -57,11 +71,8 @@ class Issuer:
         """Reads the issuer's keys; where they cannot be had now, calls ask again."""
         await self._keys.refresh()
 
-    async def bearer(self, shown: str, find: Find) -> Grant:
+    async def bearer(self, shown: str) -> Vouched:
         """Returns what a token that a caller shows is for.
-
-        Args:
-            find: returns the ids of collections of these names, those that there are.
 
         Raises:
             Unauthenticated: if it is none of this issuer for this vault, or does not hold now.
@@ -70,20 +81,20 @@ class Issuer:
         """
         claims = await self._verified(shown)
         allowed = self._rules.allowed(claims)
-        collections = await find(allowed.collections) if allowed.collections is not None else None
         subject = str(claims["sub"])
         told = subject if subject.isprintable() else ""
-        return Grant(
+        grant = Grant(
             token_id=f"jwt_{sha256(f'{self._name} {subject}'.encode()).hexdigest()[:12]}",
             digest=b"",
             role=allowed.role,
-            collections=collections,
+            collections=None,
             label=told[:_MOST_LABEL_CHARACTERS],
             created=0,
             expires=int(claims["exp"]) + LEEWAY_SECONDS,
             reveal=allowed.reveal,
             limits=NONE if allowed.role is TokenRole.OWNER else self._limits,
         )
+        return Vouched(grant, allowed.collections, allowed.tenant)
 
     async def _verified(self, shown: str) -> dict[str, Any]:
         import jwt

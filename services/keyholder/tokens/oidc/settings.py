@@ -29,6 +29,7 @@ class OidcSettings(BaseModel):
         oidc_roles: VALUE=ROLE, with commas; "": the claim has the names of roles.
         oidc_collections_claim: the claim with names of collections; who has none has all.
         oidc_reveal_claim: the claim with what searches tell a searcher.
+        oidc_tenant_claim: the claim with the name of a tenant; "": all are users of the vault's own.
         oidc_requests_per_second, oidc_queries_per_day: of each user but owners; None: there is no limit.
     """
 
@@ -41,6 +42,7 @@ class OidcSettings(BaseModel):
     oidc_roles: str = ""
     oidc_collections_claim: str = "blindsight_collections"
     oidc_reveal_claim: str = "blindsight_reveal"
+    oidc_tenant_claim: str = ""
     oidc_requests_per_second: float | None = Field(default=None, gt=0)
     oidc_queries_per_day: int | None = Field(default=None, ge=1)
 
@@ -85,6 +87,12 @@ class OidcSettings(BaseModel):
                 parsed(read())
         except (OSError, ValueError) as error:
             raise InvalidArgument(f"setting {_PREFIX}JWKS: {self.oidc_jwks}: {error}") from None
-        rules = ClaimRules(self.oidc_role_claim, roles, self.oidc_collections_claim, self.oidc_reveal_claim)
+        rules = ClaimRules(
+            self.oidc_role_claim,
+            roles,
+            self.oidc_collections_claim,
+            self.oidc_reveal_claim,
+            self.oidc_tenant_claim,
+        )
         limits = Limits(self.oidc_requests_per_second, None, self.oidc_queries_per_day)
         return Issuer(self.oidc_issuer, self.oidc_audience, algorithms, IssuerKeys(read), rules, limits)
