@@ -31,7 +31,10 @@ from blindsight.rpc.keyholder.v1 import keyholder_pb2_grpc
 from blindsight.rpc.storage.v1 import storage_pb2
 from blindsight.runtime import status
 from blindsight.runtime.metrics import SHARED
+from blindsight.runtime.roles import Role
 from blindsight.trusted.embedders import EMBEDDERS
+from blindsight.wire.tokens import TokenRole
+from services.keyholder.audit.audit import NOBODY
 
 DIMENSION = 16
 GALLERY = np.random.default_rng(21).normal(size=(60, DIMENSION)).astype(np.float32)
@@ -183,6 +186,8 @@ def test_labels_hold_schemes_parameter_sets_methods_and_codes_whatever_callers_s
         "grpc_code": {code.name for code in grpc.StatusCode},
         "reason": set(status.REASONS),
         "embedder": set(EMBEDDERS),
+        "role": {role.name.lower() for role in TokenRole} | {Role.WORKER.value, NOBODY},
+        "code": {code.name for code in grpc.StatusCode},
     }
     seen = {
         (name, content)

@@ -98,7 +98,7 @@ OF_THE_EVALUATOR: dict[str, Callable[[EvaluatorClient], Awaitable[Any]]] = {
 }
 # They make no call, or need more than an address: `create_collection` calls as `get_collection` does, and
 # `combine` as `compare_all`.
-OTHERS = {"close", "call", "create_collection", "combine"}
+OTHERS = {"close", "call", "create_collection", "combine", "fenced_by"}
 
 
 def test_every_call_is_tried() -> None:

@@ -19,7 +19,7 @@ COMMON = {
 SERVICES = {
     "keyholder": {
         f"blindsight.keyholder.v1.{name}Service"
-        for name in ("Keyholder", "Imaging", "Import", "Token", "Worker")
+        for name in ("Audit", "Imaging", "Import", "Keyholder", "Tenant", "Token", "Worker")
     },
     "evaluator": {"blindsight.evaluator.v1.EvaluatorService"},
     "storage": {"blindsight.storage.v1.StorageService"},
