@@ -30,7 +30,7 @@ PROTOS = ROOT / "protos"
 PAGE = ROOT / "docs" / "api.md"
 PACKAGE = "blindsight.keyholder.v1"
 # In the order of the page.
-FILES = ("keyholder", "imaging", "imports", "tokens", "tenants", "audit", "workers", "common")
+FILES = ("keyholder", "imaging", "imports", "tokens", "tenants", "audit", "keys", "workers", "common")
 HEAD = """# API reference
 
 <!-- Written by tools/api.py from protos/blindsight/keyholder/v1: change the comments there, and run it. -->

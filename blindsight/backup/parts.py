@@ -80,12 +80,14 @@ class Service:
         zone: "trusted" or "untrusted".
         parts: in the order in which a restore puts them in place; what makes a service start comes last.
         repeated: parts that come before them; None: there are none.
+        moving: a folder in its own that is there while its parts are exchanged, and none may be copied.
     """
 
     name: str
     zone: str
     parts: tuple[Part, ...]
     repeated: Repeated | None = None
+    moving: str = ""
 
 
 @dataclass(frozen=True, slots=True)

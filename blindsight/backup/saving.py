@@ -12,7 +12,7 @@ from blindsight.backup import disk
 from blindsight.backup.manifest import Entry, Manifest
 from blindsight.backup.parts import MANIFEST_NAME, Database, Kept, Progress, Report
 from blindsight.backup.snapshots import Snapshot, moment, require_whole
-from blindsight.errors import AlreadyExists, NotFound
+from blindsight.errors import AlreadyExists, NotFound, Unavailable
 
 _UNFINISHED = ".manifest"
 
@@ -33,15 +33,37 @@ def save(kept: Sequence[Kept], target: Path, report: Report | None = None) -> Ma
         InvalidArgument: if a newer version wrote one of the databases.
         DataLoss: if one of them is damaged.
         ResourceExhausted: if the disk has too little free space; nothing of the backup is kept.
-        Unavailable: if a disk or a database does not answer; nothing of the backup is kept.
+        Unavailable: if a disk or a database does not answer, or the keys are being rotated; nothing of the
+            backup is kept.
     """
     with disk.troubles(str(target)):
         if disk.entries(target):
             raise AlreadyExists(f"{target} is not empty, want a new folder for a backup")
+        _require_still(kept)
         there = [one for one in kept if _is_there(one)]
+        files = _files(there)
         databases = [(one.part, one.path) for one in there if isinstance(one.part, Database)]
         with disk.emptied_on_failure(target), moment(databases) as snapshots:
-            return _Saving(target, there, snapshots, report).run()
+            made = _Saving(target, there, snapshots, report).run()
+            _require_still(kept)
+            if _files(there) != files:  # since the databases were copied
+                raise Unavailable("the keys were rotated during the backup: make another one")
+            return made
+
+
+def _require_still(kept: Sequence[Kept]) -> None:
+    """Refuses to copy what is being exchanged: some of it would be of the old keys, and some of the new."""
+    for one in kept:
+        if one.service.moving and (one.path.parent / one.service.moving).exists():
+            raise Unavailable(
+                "the keys are being rotated, see `blindsight keys rotate --status`: back up when it has ended"
+            )
+
+
+def _files(kept: Sequence[Kept]) -> list[tuple[int, int]]:
+    """Returns what tells files that never change from others of their names."""
+    found = [one.path.stat() for one in kept if not isinstance(one.part, Database)]
+    return [(one.st_ino, one.st_mtime_ns) for one in found]
 
 
 def _is_there(kept: Kept) -> bool:

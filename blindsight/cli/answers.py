@@ -455,6 +455,24 @@ class RewrappedKeys(TypedDict):
     removed: str | None
 
 
+class KeyRotation(TypedDict):
+    """How far a rotation of keys is.
+
+    Attributes:
+        state: what it does; `none` once it has ended, or if there is none.
+        key_id: of the keys that count, in hex.
+        new_key_id: of those that will, in hex; or null.
+        message: what it waits for; or null.
+    """
+
+    state: Literal["none", "copying", "switching", "clearing"]
+    key_id: str
+    new_key_id: str | None
+    items_copied: int
+    items_total: int
+    message: str | None
+
+
 class DestroyedKeys(TypedDict):
     """A key set that is gone.
 
@@ -1025,6 +1043,7 @@ ANSWERS: dict[str, Any] = {
     "backup": Backups,
     "restore": Backups,
     "keys create": KeySet,
+    "keys rotate": KeyRotation,
     "keys rewrap": RewrappedKeys,
     "keys export": KeyFile,
     "keys import": KeyFile,

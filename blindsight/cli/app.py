@@ -35,6 +35,7 @@ from blindsight.cli import (
     output,
     places,
     profiles,
+    rotating,
     schema,
     schemes,
     status,
@@ -97,6 +98,7 @@ app.command("status", rich_help_panel=SERVICES)(status.status)
 app.command("check", rich_help_panel=SERVICES)(check.check)
 app.command("backup", rich_help_panel=SERVICES)(backup.backup)
 app.command("restore", rich_help_panel=SERVICES)(backup.restore)
+keys.app.command("rotate")(rotating.rotate)
 keys.app.command("rewrap")(key_files.rewrap)
 keys.app.command("export")(key_files.export)
 keys.app.command("import")(key_files.import_)

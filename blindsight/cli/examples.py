@@ -29,6 +29,7 @@ EXAMPLES: dict[str, Sequence[str]] = {
         "blindsight restore /mnt/trusted /mnt/untrusted --data vault-2",
     ),
     "keys create": ("blindsight keys create -o keys.bsky --passphrase-file secret",),
+    "keys rotate": ("blindsight keys rotate", "blindsight keys rotate --status"),
     "keys rewrap": (
         "blindsight keys rewrap --data vault --new-passphrase-file secret",
         "blindsight keys rewrap --key-file keys.bsky",

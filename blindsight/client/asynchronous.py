@@ -216,6 +216,8 @@ class AsyncVault:
     tenants = _awaited(Vault.tenants)
     set_quotas = _awaited(Vault.set_quotas)
     delete_tenant = _awaited(Vault.delete_tenant)
+    rotate_keys = _awaited(Vault.rotate_keys)
+    rotation = _awaited(Vault.rotation)
     verify = _awaited(Vault.verify)
     combine = _awaited(Vault.combine)
     filter = _awaited(Vault.filter)

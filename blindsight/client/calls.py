@@ -22,6 +22,7 @@ from blindsight.rpc.keyholder.v1.audit_pb2_grpc import AuditServiceStub
 from blindsight.rpc.keyholder.v1.imaging_pb2_grpc import ImagingServiceStub
 from blindsight.rpc.keyholder.v1.imports_pb2_grpc import ImportServiceStub
 from blindsight.rpc.keyholder.v1.keyholder_pb2_grpc import KeyholderServiceStub
+from blindsight.rpc.keyholder.v1.keys_pb2_grpc import KeyServiceStub
 from blindsight.rpc.keyholder.v1.tenants_pb2_grpc import TenantServiceStub
 from blindsight.rpc.keyholder.v1.tokens_pb2_grpc import TokenServiceStub
 from blindsight.runtime import request_ids
@@ -350,6 +351,7 @@ class Connection:
         self.tokens = TokenServiceStub(named)
         self.audit = AuditServiceStub(named)
         self.tenants = TenantServiceStub(named)
+        self.keys = KeyServiceStub(named)
         self._retry_seconds = retry_seconds
 
     def backoff(self) -> Backoff:

@@ -9,7 +9,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from blindsight.client import audit, tenants, tokens
+from blindsight.client import audit, keys, tenants, tokens
 from blindsight.client.arguments import checked, text
 from blindsight.client.audit import AuditCallback
 from blindsight.client.calls import Connection
@@ -21,6 +21,7 @@ from blindsight.errors import InvalidArgument
 from blindsight.rpc.keyholder.v1 import keyholder_pb2 as pb
 from blindsight.wire.audit import AuditPage, AuditVerification
 from blindsight.wire.collections import CollectionInfo, CollectionRequest, Metric, Rollback, VaultStatus
+from blindsight.wire.keys import Rotation
 from blindsight.wire.tenants import Quotas, Tenant
 from blindsight.wire.tokens import Token
 
@@ -349,6 +350,17 @@ class Vault:
             Unavailable: if storage is away; its keys are destroyed, another call removes its collections.
         """
         return tenants.delete(self._connection, tenant)
+
+    def rotate_keys(self) -> Rotation:
+        """Begins to move everything to new keys, or goes on with it; returns how far it is.
+
+        The vault serves meanwhile. At the end the old keys are destroyed; see docs/keys.md.
+        """
+        return keys.rotate(self._connection)
+
+    def rotation(self) -> Rotation:
+        """Returns how far a rotation of keys is."""
+        return keys.rotation(self._connection)
 
     def verify(
         self,

@@ -62,6 +62,7 @@ OF_KEYHOLDER: Mapping[str, frozenset[Role]] = {
     "TokenService": _OWNER,
     "AuditService": _OWNER,
     "TenantService": _OWNER,
+    "KeyService": _OWNER,
     "WorkerService": _WORKER,
 }
 

@@ -126,13 +126,20 @@ async def serve(
     on_drain: Callable[[], None] = lambda: None,
     uploads: Uploads | None = None,
     access: Doorkeeper | None = None,
-) -> None:
-    """Serves until SIGTERM or SIGINT; running calls finish.
+    enough: asyncio.Event | None = None,
+    quiet: bool = False,
+) -> tuple[dict[str, str], Shutdown]:
+    """Serves until SIGTERM or SIGINT, or until it is enough; running calls finish.
 
     Args:
         settings: the addresses, who may call, and how long calls may take to finish.
         names, register, load, on_drain, uploads: see `Server`.
         access: whether a caller may make a call; None: what the settings say.
+        enough: ends it as a signal does, to serve again in a moment.
+        quiet: whether the parent process is not told: it knows, as this process has served before.
+
+    Returns:
+        The addresses where it served, by setting, and what knows whether a signal has come.
 
     Raises:
         InvalidArgument, Unavailable: see `Server.start`.
@@ -142,8 +149,21 @@ async def serve(
         names, register, settings.keepalive_seconds, load, on_drain, uploads, allowed, settings.limits
     )
     shutdown = Shutdown(settings.drain_seconds)
-    announce("listening", await server.start(settings.listeners))
-    await server.run(shutdown)
+    bound = await server.start(settings.listeners)
+    if not quiet:
+        announce("listening", bound)
+    ending = asyncio.create_task(_begin_after(enough, shutdown)) if enough is not None else None
+    try:
+        await server.run(shutdown)
+    finally:
+        if ending is not None:
+            ending.cancel()
+    return bound, shutdown
+
+
+async def _begin_after(enough: asyncio.Event, shutdown: Shutdown) -> None:
+    await enough.wait()
+    shutdown.begin()
 
 
 def announce(event: str, addresses: Mapping[str, str]) -> None:

@@ -21,18 +21,30 @@ class Shutdown:
 
     Args:
         drain_seconds: time from the first signal to the deadline.
+
+    Attributes:
+        begun: set once it has begun.
+        signalled: whether a signal has come.
     """
 
     def __init__(self, drain_seconds: float) -> None:
         self._drain_seconds = drain_seconds
         self.begun = asyncio.Event()
         self._hurried = asyncio.Event()
+        self.signalled = False
         self._deadline = 0.0
         self._loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._signalled)
 
+    def begin(self) -> None:
+        """Begins what a signal begins, but for the end of the process."""
+        if not self.begun.is_set():
+            self._deadline = self._loop.time() + self._drain_seconds
+            self.begun.set()
+
     def _signalled(self) -> None:
+        self.signalled = True
         if not self.begun.is_set():
             self._deadline = self._loop.time() + self._drain_seconds
             self.begun.set()

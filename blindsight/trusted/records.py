@@ -46,6 +46,8 @@ class CollectionConfig:
         channels: colour channels of raw pixels, "grey" or "rgb"; "" for vectors of any other kind.
         aliases: other names, each with a number: of the collections that have an alias, the one with the
             highest number is meant, so that one write moves it.
+        content_key: by which photos get their ids, in hex, since keys were rotated; "" for that of the keys.
+        numbered_from: added to the number of items that there were, for the next vector without an id.
     """
 
     name: str
@@ -58,6 +60,8 @@ class CollectionConfig:
     stride: int
     channels: str = ""
     aliases: Mapping[str, int] = field(default_factory=dict)
+    content_key: str = field(default="", repr=False)
+    numbered_from: int = 0
 
     def to_bytes(self) -> bytes:
         """Serialises the settings as JSON of a fixed size.

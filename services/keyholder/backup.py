@@ -15,6 +15,7 @@ from services.keyholder.heads.store import SCHEMA as HEADS_SCHEMA
 from services.keyholder.jobs.store import SCHEMA
 from services.keyholder.limits.budgets import FILE_NAME as LIMITS_FILE_NAME
 from services.keyholder.limits.budgets import SCHEMA as LIMITS_SCHEMA
+from services.keyholder.rotation.switching import FOLDER_NAME as ROTATION
 from services.keyholder.settings import JOBS_FILE_NAME, KEY_FILE_NAME
 from services.keyholder.tenants.store import FILE_NAME as TENANTS_FILE_NAME
 from services.keyholder.tenants.store import FOLDER_NAME
@@ -52,6 +53,7 @@ SERVICE = Service(
         File(KEY_FILE_NAME, required=True),
     ),
     Repeated(FOLDER_NAME, re.compile("[0-9a-f]{32}"), (_HEADS, _ALARMS, File(KEY_FILE_NAME))),
+    moving=ROTATION,
 )
 
 if __name__ == "__main__":

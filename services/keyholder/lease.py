@@ -38,13 +38,14 @@ class Lease(Fence):
         wait_seconds: how long a write waits for the lease while storage is away.
 
     Attributes:
+        holder_id: of its folder.
         fenced: whether another keyholder has taken over.
     """
 
     def __init__(self, key_id: bytes, holder_id: bytes, wait_seconds: float = RETRY_SECONDS) -> None:
         super().__init__()
         self._key_id = key_id
-        self._holder_id = holder_id
+        self.holder_id = holder_id
         self._wait_seconds = wait_seconds
         self._known = asyncio.Event()
         self._holding: asyncio.Task[None] | None = None
@@ -77,7 +78,7 @@ class Lease(Fence):
         """
         try:
             if self.newest:
-                milliseconds = await storage.renew_lease(self._key_id, self._holder_id, self.newest)
+                milliseconds = await storage.renew_lease(self._key_id, self.holder_id, self.newest)
             else:
                 milliseconds = await self._take(storage)
         except Fenced:
@@ -88,17 +89,27 @@ class Lease(Fence):
         return _seconds(milliseconds) / _RENEWALS
 
     async def _take(self, storage: StorageClient) -> int:
-        lease = await storage.take_lease(self._key_id, self._holder_id)
+        lease = await storage.take_lease(self._key_id, self.holder_id)
         if not lease.fencing_token:
             seconds = _seconds(lease.lease_milliseconds)
             logs.get().warning("another_keyholder_has_the_lease", seconds=round(seconds, 1))
             await asyncio.sleep(seconds)
-            lease = await storage.take_lease(self._key_id, self._holder_id)
+            lease = await storage.take_lease(self._key_id, self.holder_id)
         if not lease.fencing_token:
             raise Fenced(_LIVES)
         self.newest = lease.fencing_token
         self._known.set()
         return lease.lease_milliseconds
+
+    async def take_again(self, storage: StorageClient) -> None:
+        """Takes the lease anew: storage refuses from now on who writes by the token that there was.
+
+        Raises:
+            Fenced: if another keyholder has taken it meanwhile.
+            BlindsightError: if storage does not answer.
+        """
+        self.require()
+        await self._take(storage)
 
     async def token(self) -> int:
         """Returns the token for a write; waits for storage, if it was away since the start.

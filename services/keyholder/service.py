@@ -61,6 +61,7 @@ from services.keyholder.catalog.store import FILE_NAME as CATALOG_FILE_NAME
 from services.keyholder.catalog.store import CatalogStore
 from services.keyholder.galleries.answer_keys import AnswerKeys
 from services.keyholder.galleries.follower import Follower
+from services.keyholder.galleries.store import FILE_NAME as ANSWER_KEYS_FILE_NAME
 from services.keyholder.galleries.store import AnswerKeyStore
 from services.keyholder.heads.store import FILE_NAME as HEADS_FILE_NAME
 from services.keyholder.heads.store import HeadStore
@@ -82,6 +83,7 @@ from services.keyholder.operations.products import Multiplier
 from services.keyholder.operations.repair import Repair
 from services.keyholder.operations.scoring import Scorer
 from services.keyholder.operations.search import Search, embed_query
+from services.keyholder.operations.side import Side
 from services.keyholder.operations.vectors import StoredVectors
 from services.keyholder.operations.verify import Compared, Input, Verify, VerifySettings
 from services.keyholder.quotas import Allowance
@@ -103,6 +105,7 @@ class Keyholder:
 
     Attributes:
         allowance: the same; the operator's has no limits.
+        repacks: whether collections are repacked in the background.
     """
 
     def __init__(
@@ -129,7 +132,7 @@ class Keyholder:
         self.vault = Vault(keys, storage, evaluator, Heads(self._heads.load(), self._heads.save))
         self._alarm_store = AlarmStore(folder / ALARMS_FILE_NAME, Sealer(keys.subkey("alarms")))
         self._alarms = Alarms(self._alarm_store)
-        store = AnswerKeyStore(folder / "answer_keys.db")
+        store = AnswerKeyStore(folder / ANSWER_KEYS_FILE_NAME)
         self._answer_keys = AnswerKeys(store, storage, self._threads)
         self._follower = Follower(evaluator)
         self._items = Items(self.vault, storage)
@@ -167,6 +170,7 @@ class Keyholder:
             machine.imaging,
         )
         self._repacking: dict[bytes, asyncio.Task[None]] = {}
+        self.repacks = True
         self._preloading: asyncio.Task[None] | None = None
         self._bulk: BulkIngest | None = None
         self._stopping = asyncio.Event()
@@ -188,6 +192,20 @@ class Keyholder:
         )
         self._bulk = BulkIngest(store, open_queue, make)
         await self._bulk.start()
+
+    @property
+    def side(self) -> Side:
+        """What moves collections from one key set to another."""
+        parts = self.vault, self._storage, self._crypto, self._items, self._writer, self._planes
+        return Side(*parts)
+
+    async def imports_under_way(self) -> bool:
+        """Returns whether photos of imports wait for workers, or failed and may be tried again.
+
+        Raises:
+            Unavailable: if the queue does not answer.
+        """
+        return self._bulk is not None and await self._bulk.imports.under_way()
 
     @property
     def imports(self) -> Imports:
@@ -503,10 +521,16 @@ class Keyholder:
         if not self._repack_if_due(collection):
             self._follower.fetch(collection.record.collection_id)
 
+    async def repack_what_is_due(self) -> None:
+        """Starts repacks in the background of all collections for which one is due."""
+        for collection in await self.vault.all():
+            if not collection.damage:
+                self._repack_if_due(collection)
+
     def _repack_if_due(self, collection: OpenCollection) -> bool:
         """Starts a repack in the background if one is due and none runs; returns whether it is due."""
         collection_id, regions = collection.record.collection_id, due(collection)
-        if regions and collection_id not in self._repacking:
+        if regions and self.repacks and collection_id not in self._repacking:
             work = self._repack_in_background(collection, regions)
             self._repacking[collection_id] = asyncio.create_task(work)
         return bool(regions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from blindsight.errors import InvalidArgument
 from blindsight.runtime import host, service
@@ -57,7 +58,8 @@ async def _take_from(queue: Queue, settings: WorkerSettings, keys: KeySet) -> No
         gate = Gate(2 * crypto.processes)
         quarantine = Quarantine(keyholder, gate, crypto.warm, settings.tries)
         pipeline = Pipeline(Items(vault, storage), crypto, Writer(vault, storage, crypto))
-        preparer = Preparer(Envelopes(keys), vault, pipeline, gate, quarantine)
+        admitted = partial(keyholder.report, ())
+        preparer = Preparer(Envelopes(keys), vault, pipeline, gate, quarantine, admitted)
         consumer = await asyncio.to_thread(queue.consumer, settings.prefetch)
         service.announce("ready", {"address": ""})
         await Worker(consumer, preparer, pipeline, keyholder, settings).run(shutdown)

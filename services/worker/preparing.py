@@ -71,6 +71,7 @@ class Preparer:
         pipeline: looks photos up, embeds and seals them.
         gate: limits how many photos are prepared at once.
         quarantine: prepares photos that may have killed a process one at a time, behind the same gate.
+        require_admitted: raises if the keyholder has other keys than this worker.
     """
 
     def __init__(
@@ -80,7 +81,9 @@ class Preparer:
         pipeline: Pipeline,
         gate: Gate,
         quarantine: Quarantine,
+        require_admitted: Callable[[], Awaitable[None]],
     ) -> None:
+        self._require_admitted = require_admitted
         self._envelopes = envelopes
         self._vault = vault
         self._pipeline = pipeline
@@ -93,11 +96,15 @@ class Preparer:
         Returns:
             The prepared message; None if the message was settled here, because it cannot be opened or because
             a process died and it is to be delivered again.
+
+        Raises:
+            PermissionDenied: if it cannot be opened, and keys were rotated: who has the new ones can.
         """
         try:
             size_bytes = len(delivery.message.body)
             photo = await photos.beside_loop(size_bytes, self._envelopes.open, delivery.message)
         except DataLoss:
+            await self._require_admitted()
             # The message is another owner's, damaged, or moved from one job to another: no item to report.
             logs.get().warning("message_refused", job=delivery.message.job_id.hex())
             await settle(lambda: delivery.reject(DataLoss.reason))

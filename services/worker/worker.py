@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
-from blindsight.errors import Fenced, Unavailable
+from blindsight.errors import Fenced, PermissionDenied, Unavailable
 from blindsight.runtime import logs, request_ids
 from blindsight.runtime.retry import retry
 from blindsight.runtime.shutdown import Shutdown
@@ -61,18 +61,19 @@ class Worker:
         self._stopped_jobs: set[bytes] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._preparing_now = self._committing_now = 0
-        self._fenced: Fenced | None = None
+        self._refused: Fenced | PermissionDenied | None = None
 
     async def run(self, shutdown: Shutdown) -> None:
         """Works until a shutdown begins, and then finishes what it can before the deadline.
 
         Raises:
             Fenced: at once, if another keyholder has taken over from this worker's; others get what it holds.
+            PermissionDenied: as well, if the keyholder has other keys by now.
         """
         gathering = asyncio.create_task(self._gather_for_ever())
         try:
             while not shutdown.begun.is_set():
-                self._unless_fenced()
+                self._unless_refused()
                 for delivery in await self._take():
                     self._in_flight.add(delivery)
                     self._last_taken = time.monotonic()
@@ -97,14 +98,14 @@ class Worker:
     async def _drain(self, shutdown: Shutdown) -> None:
         logs.get().info("draining", held=self._in_flight.count)
         while self._in_flight.count and not shutdown.overdue:
-            self._unless_fenced()
+            self._unless_refused()
             self._commit_due(nothing_comes=not self._preparing_now)
             await asyncio.sleep(TAKE_SECONDS)
         logs.get().info("drained", given_back=self._in_flight.count)
 
-    def _unless_fenced(self) -> None:
-        if self._fenced is not None:
-            raise self._fenced
+    def _unless_refused(self) -> None:
+        if self._refused is not None:
+            raise self._refused
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -122,6 +123,9 @@ class Worker:
                 self._in_flight.remove([delivery])
             else:
                 self._batches.add(message)
+        except PermissionDenied as error:
+            self._refused = error
+            await self._settle(delivery, delivery.nack)
         except Exception as error:  # noqa: BLE001 - a bug must not end the worker
             logs.get().error("message_not_opened", exc_info=error)
             await self._settle(delivery, delivery.nack)
@@ -159,8 +163,8 @@ class Worker:
             left = await self._reject_failed(stored)
             reports = [one.report for one in stored if one.report is not None]
             await retry("keyholder", lambda: self._keyholder.report(reports))
-        except Fenced as error:
-            self._fenced = error
+        except (Fenced, PermissionDenied) as error:
+            self._refused = error
         except Exception as error:  # noqa: BLE001 - as above; the delivery limit ends what never works
             logs.get().error("batch_not_stored", exc_info=error, items=len(left))
             await asyncio.sleep(_AWAY_SECONDS)

@@ -23,6 +23,7 @@ NAMES = {
     "tokens": "CreateToken ListTokens RevokeToken",
     "audit": "ListRecords VerifyLog",
     "tenants": "CreateTenant ListTenants SetQuotas DeleteTenant",
+    "keys": "StartRotation GetRotation",
     "workers": "ReportItems NoteTrial",
     "imaging": "Filter Diff Keypoints Match",
     "evaluator": "Score CompareAll Combine Transform Difference ScaleSpace Prepare DropCollection GetStatus",

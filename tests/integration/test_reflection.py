@@ -19,7 +19,7 @@ COMMON = {
 SERVICES = {
     "keyholder": {
         f"blindsight.keyholder.v1.{name}Service"
-        for name in ("Audit", "Imaging", "Import", "Keyholder", "Tenant", "Token", "Worker")
+        for name in ("Keyholder", "Imaging", "Import", "Token", "Audit", "Tenant", "Key", "Worker")
     },
     "evaluator": {"blindsight.evaluator.v1.EvaluatorService"},
     "storage": {"blindsight.storage.v1.StorageService"},

@@ -19,6 +19,7 @@ from blindsight.rpc.keyholder.v1 import (
     imaging_pb2,
     imports_pb2,
     keyholder_pb2,
+    keys_pb2,
     tenants_pb2,
     tokens_pb2,
     workers_pb2,
@@ -33,6 +34,7 @@ OF_THE_KEYHOLDER = (
     tokens_pb2,
     audit_pb2,
     tenants_pb2,
+    keys_pb2,
     workers_pb2,
 )
 PAGE = (Path(__file__).parents[2] / "docs" / "threat-model.md").read_text()

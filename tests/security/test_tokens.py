@@ -31,6 +31,7 @@ from blindsight.rpc.keyholder.v1 import (
     imaging_pb2,
     imports_pb2,
     keyholder_pb2,
+    keys_pb2,
     tenants_pb2,
     tokens_pb2,
 )
@@ -46,7 +47,15 @@ from services.keyholder.tokens.reveal import shown
 from services.keyholder.tokens.roles import MAY_CALL, OF_DECISIONS, callers, of_tenants
 from services.keyholder.tokens.store import Grant
 
-CONTRACTS = (keyholder_pb2, imports_pb2, imaging_pb2, tokens_pb2, audit_pb2, tenants_pb2)
+CONTRACTS = (
+    keyholder_pb2,
+    imports_pb2,
+    imaging_pb2,
+    tokens_pb2,
+    audit_pb2,
+    tenants_pb2,
+    keys_pb2,
+)
 METHODS = sorted(
     f"/{service.full_name}/{method.name}"
     for contract in CONTRACTS

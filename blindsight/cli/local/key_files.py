@@ -14,12 +14,14 @@ from blindsight.cli import options, output
 from blindsight.cli.local.keys import KEY_FILE_NAME, PassphraseFile, given_passphrase
 from blindsight.cli.local.setup import GENERATED_NAME
 from blindsight.cli.options import Json
-from blindsight.errors import InvalidArgument
+from blindsight.errors import Conflict, InvalidArgument
 from blindsight.runtime.folder_lock import LOCK_NAME, locked
 
 if TYPE_CHECKING:
     from blindsight.trusted.secrets import Secret
 
+# In a keyholder's folder, while keys are rotated.
+_ROTATION = "rotation"
 _OF_NEW = "--new-passphrase-file"
 _COPIES = "backups, exported keys and other copies of the key file still open it, with their passphrases"
 
@@ -65,6 +67,7 @@ def rewrap(
 
     path = _place(data, key_file)
     with _unused(path, data):
+        _require_settled(path)
         old, new = _passphrases(path, passphrase_file, new_passphrase_file)
         with output.spinner("sealing"):
             keys = keyfile.rewrap(path, old, new)
@@ -95,6 +98,7 @@ def export(
 
     keyfile.require_none(out)
     path = _place(data, key_file)
+    _require_settled(path)
     old, new = _passphrases(path, passphrase_file, new_passphrase_file)
     with output.spinner("sealing"):
         keys = keyfile.read(path, old)
@@ -189,6 +193,19 @@ def _place(data: Path | None, key_file: Path | None) -> Path:
     if data is None:
         raise InvalidArgument("no key file: want --data DIR, as of `blindsight up`, or --key-file FILE")
     return data / "keyholder" / KEY_FILE_NAME
+
+
+def _require_settled(path: Path) -> None:
+    """Refuses a key file whose keys are about to be replaced, by others in a file of the same passphrase.
+
+    Raises:
+        Conflict: if they are.
+    """
+    if (path.parent / _ROTATION / KEY_FILE_NAME).exists():
+        raise Conflict(
+            f"the keys of {path} are being rotated: start the keyholder, and wait for the end of "
+            "`blindsight keys rotate`"
+        )
 
 
 @contextmanager

@@ -15,10 +15,11 @@ from blindsight.trusted.keyring.erasing import erase
 _SEALED = (
     "*.db",
     "*.db-*",
+    "*.head",
     "*.token",
     "passphrase*",
     "holder",
-    "rotation.json",
+    "switched",
     f"{keyfile.TEMPORARY_PREFIX}*",
 )
 # Which identifies a service, and is of no use without the keys.

@@ -22,6 +22,7 @@ from blindsight.trusted.keyring.parts import PartKey
 from blindsight.trusted.keyring.sealing import Sealer
 from blindsight.trusted.keyring.tags import Tags
 from blindsight.trusted.records import CollectionConfig, ItemMetadata
+from blindsight.trusted.secrets import Secret
 from blindsight.trusted.similarity import linear
 from blindsight.trusted.slots import Point, SlotMap, content_version, new_version
 from blindsight.trusted.vault.heads import LogKey
@@ -73,6 +74,7 @@ class OpenCollection:
         known: the newest point of the log that was seen.
         contended: whether others wrote between this writer's last two writes.
         doubts: how often it was found that storage may hold a write that `slots` lacks.
+        content_key: makes the ids of photos that have none of their owner's.
         tile_key: of the check of planes; see `imaging.tile_checks`.
         damage: why the collection cannot be used; empty if it can.
 
@@ -100,10 +102,12 @@ class OpenCollection:
         )
         self._column_root = keys.subkey("columns", record.collection_id)
         self._sealer = Sealer(keys.subkey("items", record.collection_id))
-        self._id_key = keys.subkey("ids", record.collection_id)
+        id_key = keys.subkey("ids", record.collection_id)
+        # Ids of photos are told to their owner, and so outlive the keys.
+        self.content_key = Secret(bytes.fromhex(config.content_key)) if config.content_key else id_key
         # One for all collections: pictures of two are subtracted.
         self.tile_key = keys.subkey("tiles")
-        self._handles = HandleKey(keys.subkey("short ids", record.collection_id), self._id_key)
+        self._handles = HandleKey(keys.subkey("short ids", record.collection_id), id_key)
 
     @contextmanager
     def unless_answered(self) -> Iterator[None]:
@@ -135,6 +139,11 @@ class OpenCollection:
         return self.record.items - (self.slots.rows - self.slots.items)
 
     @property
+    def next_number(self) -> int:
+        """The id of the next vector that has none of its owner's: a number that no item has had."""
+        return self.config.numbered_from + self.slots.items_added
+
+    @property
     def _slot_keys(self) -> tuple[Tags | None, PartKey | None]:
         # An owner's own vectors describe what they may, and of those with photos an item may have several.
         tags = self.tags if self.config.describes else None
@@ -154,7 +163,7 @@ class OpenCollection:
 
     def content_id(self, data: bytes) -> str:
         """Returns the id of a photo without one: equal bytes have the same id within one collection."""
-        return keyed_hash(self._id_key, b"content:" + data)[:12].hex()
+        return keyed_hash(self.content_key, b"content:" + data)[:12].hex()
 
     def seal_metadata(self, item: ItemKey, metadata: ItemMetadata) -> bytes:
         """Seals an item's id and name."""

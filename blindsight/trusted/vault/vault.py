@@ -454,7 +454,7 @@ class Vault:
             for gone in {collection_id, known or collection_id}:  # two, if its id was changed
                 await self._heads.put(gone, replace(self._heads.get(gone) or head, state=State.DELETED))
             self._open.pop(collection_id, None)
-        await self._drop_gallery(collection_id)
+        await self.drop_gallery(collection_id)
         return collection_id
 
     async def _doomed(self, name: str, known: bytes | None) -> StoredCollection | None:
@@ -500,10 +500,11 @@ class Vault:
         head = self._heads.get(identity) or now
         set_back = head.state is State.DELETED or head.point not in points | {opened.slots.point, START}
         await self._heads.put(identity, now)
-        await self._drop_gallery(identity)
+        await self.drop_gallery(identity)
         return Rollback(opened, head.point.sequence, set_back)
 
-    async def _drop_gallery(self, collection_id: bytes) -> None:
+    async def drop_gallery(self, collection_id: bytes) -> None:
+        """Has the evaluator forget a collection, now or later."""
         try:
             await self._evaluator.drop_collection(collection_id)
         except Unavailable:

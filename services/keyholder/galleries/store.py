@@ -24,6 +24,7 @@ from blindsight.trusted.columns.answer_key import AnswerKey
 from blindsight.trusted.columns.keys import CollectionKeys
 from blindsight.trusted.keyring.sealing import Sealer
 
+FILE_NAME = "answer_keys.db"
 SCHEMA = Schema(__package__, "a database of answer keys", version=1, application_id=0x4253414B)  # "BSAK"
 
 

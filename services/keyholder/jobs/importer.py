@@ -277,6 +277,13 @@ class Imports:
         await self._job(job_id)
         return await asyncio.to_thread(self._queue.drop, job_id)
 
+    async def under_way(self) -> bool:
+        """Returns whether an import has not ended, or the queue has messages of any, dead letters too."""
+        if await asyncio.to_thread(self._store.unfinished):
+            return True
+        depth = await asyncio.to_thread(self._queue.depth)
+        return bool(depth.ready or depth.unacknowledged or depth.dead)
+
     async def report(self, reports: Iterable[ItemReport], asked: Iterable[bytes]) -> set[bytes]:
         """Records a worker's reports; returns which of their jobs and of `asked` are cancelled or unknown."""
         outcomes: dict[bytes, list[ItemOutcome]] = {}

@@ -286,7 +286,7 @@ class Ingest:
     async def _store_vectors(self, group: _Group, first_row: int) -> None:
         collection = self._collection
         async with collection.lock:
-            start = collection.slots.items_added
+            start = collection.next_number
             ids = group.vectors.ids or [str(start + row) for row in range(len(group.rows))]
             metadata = group.vectors.metadata
             if self._metadata:

@@ -11,7 +11,7 @@ import numpy as np
 
 from blindsight.errors import DataLoss, InvalidArgument, NotFound
 from blindsight.packing.planes import Integers, PlaneLayout
-from blindsight.parameters import ParameterSet
+from blindsight.parameters import ParameterSet, of_ring
 from blindsight.runtime.transfer import answer_of, digest
 from blindsight.trusted.clients import StorageClient
 from blindsight.trusted.clients.reading import SealedLayout
@@ -54,12 +54,23 @@ class Planes:
             NotFound: if there is no such item, or it has no planes.
             DataLoss: if storage's planes are not those that were stored; nothing was decrypted then.
         """
-        parameters, item = await self._find(collection, item_id)
-        async with self._opened(collection, parameters, item.key) as (opened, parts):
+        _, item = await self._find(collection, item_id)
+        layout, tiles = await self.tiles(collection, item.key)
+        return item.metadata, await asyncio.to_thread(layout.unpack, tiles)
+
+    async def tiles(self, collection: OpenCollection, item: ItemKey) -> tuple[PlaneLayout, Integers]:
+        """Returns the layout of an item's planes and their pixels as they are encrypted, [count, N].
+
+        Raises:
+            NotFound: if the item has none.
+            DataLoss: see `read`.
+        """
+        parameters = of_ring(collection.parameters, "planes")
+        async with self._opened(collection, parameters, item) as (opened, parts):
             pieces = _authentic(parts, opened.record)
             async with aclosing(self._crypto.decrypt_planes(parameters, pieces)) as decrypted:
                 tiles = [piece async for piece in decrypted]
-        return item.metadata, await asyncio.to_thread(lambda: opened.layout.unpack(np.concatenate(tiles)))
+        return opened.layout, np.concatenate(tiles)
 
     async def open(self, collection: OpenCollection, item_id: str) -> OpenPlanes:
         """Returns what is known of an item's planes, without their pieces.

@@ -79,6 +79,10 @@ MAY_CALL: Mapping[str, Mapping[str, frozenset[TokenRole]]] = {
         "SetQuotas": _OWNER,
         "DeleteTenant": _OWNER,
     },
+    "KeyService": {
+        "StartRotation": _OWNER,
+        "GetRotation": _OWNER,
+    },
 }
 # The services that the tokens of tenants may call; all others are the operator's alone.
 OF_TENANTS = frozenset({"KeyholderService", "ImportService", "ImagingService", "TokenService"})
