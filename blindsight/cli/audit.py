@@ -153,7 +153,7 @@ def verify(
         del told["total"], told["complete"]
         output.document(told)
     else:
-        right = f"{len(found.faults):,} faults" if found.faults else "all right"
+        right = output.count(len(found.faults), "fault") if found.faults else "all right"
         output.answer(f"Records {found.first:,} to {found.last:,}: {right}.")
         for fault in found.faults:
             output.show(output.text((f"  {fault.what}", "bold red")))

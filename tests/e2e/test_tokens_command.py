@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import stat
 from pathlib import Path
 
@@ -131,6 +132,26 @@ def test_a_file_without_a_token_is_said(up, tmp_path, content, said):
         file.write_bytes(content)
     done = run("collection", "list", "--token-file", str(file), address=up.address)
     assert (done.returncode, said in done.stderr) == (2, True)
+
+
+def test_a_copy_of_the_audit_log_is_verified_without_a_keyholder_and_tampering_ends_with_3(up, tmp_path):
+    assert run("audit", "verify", address=up.address).returncode == 0
+    folder = tmp_path / "copy"
+    shutil.copytree(up.data / "keyholder", folder, ignore=shutil.ignore_patterns("*.db*"))
+    secret = ("--folder", str(folder), "--passphrase-file", str(folder / "passphrase"))
+    done = run("audit", "verify", *secret)
+    assert (done.returncode, "all right" in done.stdout) == (0, True), done.stderr
+    noted = re.search(r"--expect (\d+:[0-9a-f]{64})$", done.stdout, re.MULTILINE)[1]
+    assert run("audit", "verify", *secret, "--expect", noted).returncode == 0
+    (log,) = (folder / "audit").glob("*.jsonl")
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join([*lines[:2], *lines[3:]]))
+    done = run("audit", "verify", *secret, "--json")
+    assert done.returncode == 3
+    (fault,) = json.loads(done.stdout)["faults"]
+    assert (fault["number"], fault["kind"], fault["what"]) == (3, "missing", "record 3 is missing: dropped")
+    shown = run("audit", "show", "--last", "3", address=up.address)
+    assert re.search(r"owner +\w+ .* OK", shown.stdout)
 
 
 def test_the_note_is_the_users_alone_and_ends_with_the_vault(tmp_path):
