@@ -98,13 +98,8 @@ def _row(service: ServiceStatus) -> list[output.Cell]:
     zone = output.text((service.zone, ZONE_STYLES.get(service.zone, "")))
     if not service.reachable:
         return [service.name, zone, output.text(("unreachable", "bold red"))]
-    return [
-        service.name,
-        zone,
-        output.text(("ready", "green")),
-        service.version,
-        f"{service.collections:,}",
-        f"{service.items:,}",
-        output.size(service.disk_bytes),
-        output.size(service.memory_bytes),
-    ]
+    ready: list[output.Cell] = [service.name, zone, output.text(("ready", "green")), service.version]
+    if not service.memory_bytes and service.zone == "untrusted":
+        return ready  # a tenant is not told what others have there
+    sizes = output.size(service.disk_bytes), output.size(service.memory_bytes) if service.memory_bytes else ""
+    return [*ready, f"{service.collections:,}", f"{service.items:,}", *sizes]

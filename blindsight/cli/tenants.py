@@ -164,7 +164,7 @@ def delete(
     if as_json:
         output.document({"deleted": name, "collections": collections})
     else:
-        output.answer(f"Deleted {name}, with {collections} collections.")
+        output.answer(f"Deleted {name}, with {output.count(collections, 'collection')}.")
 
 
 def _keep(vault: Vault, name: str, token: str, file: BinaryIO) -> None:
