@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter
 from collections.abc import AsyncIterator, Collection
 from typing import TypeVar
 
 from blindsight.errors import Busy, InvalidArgument, ResourceExhausted
+from blindsight.runtime import callers
 from blindsight.runtime.limits import USUAL
 
 Part = TypeVar("Part")
@@ -43,7 +44,8 @@ class Uploads:
         self.stall_seconds = stall_seconds
         self.idle_seconds = idle_seconds
         self._free = total_bytes
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._held: Counter[str] = Counter()  # by tenant
+        self._waiting: list[tuple[str, int, asyncio.Future[None]]] = []
 
     @property
     def held_bytes(self) -> int:
@@ -55,8 +57,8 @@ class Uploads:
         """The number of calls that wait."""
         return len(self._waiting)
 
-    async def take(self, size_bytes: int) -> None:
-        """Waits for room, first come, first served.
+    async def take(self, size_bytes: int, tenant: str = "") -> None:
+        """Waits for room, first come, first served; a tenant leaves room for others.
 
         Raises:
             ResourceExhausted: if it is more than the limit.
@@ -64,36 +66,49 @@ class Uploads:
         """
         if size_bytes > self.total_bytes:
             raise ResourceExhausted(f"an upload of {size_bytes} bytes, want at most {self.total_bytes}")
-        if not self._waiting and size_bytes <= self._free:
-            self._free -= size_bytes
-            return
-        if len(self._waiting) >= MOST_WAITING:
+        if sum(one == tenant for one, _, _ in self._waiting) >= MOST_WAITING:
             raise Busy(f"{MOST_WAITING} uploads wait for memory already")
         given = asyncio.get_running_loop().create_future()
-        self._waiting.append((size_bytes, given))
+        self._waiting.append((tenant, size_bytes, given))
+        self._give()
+        if given.done():
+            return
         try:
             async with asyncio.timeout(self.stall_seconds):
                 await given
         except BaseException as error:
             if given.done() and not given.cancelled():  # it was given just then
-                self._free += size_bytes
-            self._waiting = deque(one for one in self._waiting if one[1] is not given)
+                self.release(size_bytes, tenant)
+            self._waiting = [one for one in self._waiting if one[2] is not given]
             self._give()
             if isinstance(error, TimeoutError):
                 raise Busy(f"no memory for an upload for {self.stall_seconds:g} s") from None
             raise
 
-    def release(self, size_bytes: int) -> None:
+    def release(self, size_bytes: int, tenant: str = "") -> None:
         """Makes room."""
         self._free += size_bytes
+        self._held[tenant] -= size_bytes
+        if not self._held[tenant]:
+            del self._held[tenant]
         self._give()
 
     def _give(self) -> None:
-        while self._waiting and self._waiting[0][0] <= self._free:
-            size_bytes, given = self._waiting.popleft()
-            if not given.done():  # else it was cancelled, and has not run yet
-                self._free -= size_bytes
-                given.set_result(None)
+        self._waiting = [one for one in self._waiting if not one[2].done()]  # cancelled ones may be here yet
+        for tenant, size_bytes, given in self._waiting:
+            if self._has_its_share(tenant, size_bytes):
+                continue
+            if size_bytes > self._free:
+                break  # smaller ones would overtake it for ever
+            self._free -= size_bytes
+            self._held[tenant] += size_bytes
+            given.set_result(None)
+        self._waiting = [one for one in self._waiting if not one[2].done()]
+
+    def _has_its_share(self, tenant: str, more_bytes: int) -> bool:
+        """Returns whether a tenant would hold so much that as much for each other could find no room."""
+        has = self._held.get(tenant, 0)
+        return bool(tenant and has) and (has + more_bytes) * (len(self._held) + 1) > self.total_bytes
 
 
 class Upload:
@@ -107,6 +122,7 @@ class Upload:
     def __init__(self, uploads: Uploads, method: str) -> None:
         self._uploads = uploads
         self._flowing = method in uploads.flowing
+        self._tenant = ""
         self._sent = self._held = 0
 
     async def parts(self, coming: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -143,10 +159,12 @@ class Upload:
         else:
             wanted = max(0, self._sent - FREE_BYTES) - max(0, before - FREE_BYTES)
         if wanted:
-            await self._uploads.take(wanted)
+            self._tenant = callers.tenant.get()
+            await self._uploads.take(wanted, self._tenant)
         self._held += wanted
 
     def release(self) -> None:
         """Ends the call, and makes room."""
         held, self._held = self._held, 0
-        self._uploads.release(held)
+        if held:
+            self._uploads.release(held, self._tenant)

@@ -284,9 +284,12 @@ def test_a_restart_and_a_restored_backup_have_the_tenants(
     assert vault.collection("vectors").count() == 50
 
 
-def test_a_tenant_whose_key_file_is_damaged_harms_no_other(world: World, tenant: tuple[str, Vault]) -> None:
+@pytest.mark.parametrize("file", ["keys.bsky", "heads.db"])
+def test_a_tenant_whose_files_are_damaged_harms_no_other(
+    world: World, tenant: tuple[str, Vault], file: str
+) -> None:
     made = world.vault.create_tenant("damaged")
-    (world.data / "tenants" / made.tenant.id / "keys.bsky").write_bytes(b"damage")
+    (world.data / "tenants" / made.tenant.id / file).write_bytes(1000 * b"damage")
     with world.open(made.token) as vault, pytest.raises(BlindsightError) as told:
         vault.collections()
     assert made.tenant.id not in told.value.message

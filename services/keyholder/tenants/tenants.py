@@ -14,10 +14,10 @@ from pathlib import Path
 
 from blindsight.errors import (
     AlreadyExists,
+    BlindsightError,
     DataLoss,
     Draining,
     InvalidArgument,
-    KeyFileError,
     NotFound,
     ResourceExhausted,
     Unauthenticated,
@@ -143,11 +143,11 @@ class Tenants:
         folder = self._folder / tenant
         try:
             opened = await asyncio.to_thread(keyfile.read, folder / KEY_FILE_NAME, entry.secret)
-        except KeyFileError as error:  # which names places that are the operator's
+            lease = Lease(opened.key_id, holder_id(folder), self._wait_seconds)
+            made = Keyholder(opened, self._machine, folder, lease, IDLE_SECONDS, self._allowances[tenant])
+        except BlindsightError as error:  # which names places that are the operator's
             logs.get().error("tenant_not_opened", tenant=tenant, reason=error.reason)
-            raise DataLoss("the keys of this vault cannot be opened; tell who runs it") from None
-        lease = Lease(opened.key_id, holder_id(folder), self._wait_seconds)
-        made = Keyholder(opened, self._machine, folder, lease, IDLE_SECONDS, self._allowances[tenant])
+            raise DataLoss("what is kept of this vault is damaged; tell who runs it") from None
         try:
             await made.start()
         except BaseException:

@@ -214,3 +214,24 @@ async def test_only_so_many_calls_run_at_once() -> None:
         assert isinstance(from_rpc_error(error, "the service"), Busy)
         served.handler.go.set()
         assert await asyncio.wait_for(asyncio.gather(*calls), 20) == [b"1", b"1"]
+
+
+async def test_a_tenant_leaves_room_for_the_uploads_of_others() -> None:
+    uploads = Uploads(12, stall_seconds=30)
+    for _ in range(3):
+        await uploads.take(2, "greedy")
+    more = [asyncio.create_task(uploads.take(2, "greedy")) for _ in range(4)]
+    await asyncio.sleep(0)
+    assert (uploads.held_bytes, uploads.waiting) == (6, 4)
+    await asyncio.wait_for(uploads.take(4, "modest"), 5)
+    uploads.release(2, "greedy")
+    uploads.release(4, "modest")
+    await asyncio.wait_for(more[0], 5)
+    assert (uploads.held_bytes, uploads.waiting) == (6, 3)
+    for one in more[1:]:
+        one.cancel()
+    await asyncio.gather(*more[1:], return_exceptions=True)
+    for _ in range(3):
+        uploads.release(2, "greedy")
+    assert (uploads.held_bytes, uploads.waiting) == (0, 0)
+    await uploads.take(12, "greedy")  # of one call, if it holds nothing yet
