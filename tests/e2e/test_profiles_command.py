@@ -47,6 +47,7 @@ def blind(home, *arguments, stdin="", code=0):
     return done.stdout if code == 0 else SO_FAR.sub("", done.stderr)
 
 
+@pytest.mark.timeout(300)  # a dozen commands, each a process
 def test_who_logs_in_needs_no_other_word(up, token, home, tmp_path):
     told = json.loads(blind(home, "login", "--address", up.address, "--json", stdin=f"{token}\n"))
     kept = tmp_path / "config" / "blindsight" / "default.token"
