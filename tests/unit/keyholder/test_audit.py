@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 import pytest
 from support.keysets import shared_key_set
 
 from blindsight.errors import ResourceExhausted
-from blindsight.rpc.keyholder.v1 import (
-    audit_pb2,
-    imaging_pb2,
-    imports_pb2,
-    keyholder_pb2,
-    tenants_pb2,
-    tokens_pb2,
-    workers_pb2,
-)
+from blindsight.rpc.keyholder import v1
+from blindsight.rpc.keyholder.v1 import keyholder_pb2
 from blindsight.trusted.audit.records import Entry
 from blindsight.trusted.vault import scope
 from services.keyholder.audit import audit as module
@@ -27,7 +22,11 @@ from services.keyholder.audit.kinds import KINDS
 from services.keyholder.audit.log import AuditLog
 from services.keyholder.audit.wire import queries_of
 
-CONTRACTS = (keyholder_pb2, imports_pb2, imaging_pb2, tokens_pb2, tenants_pb2, audit_pb2, workers_pb2)
+CONTRACTS = [
+    import_module(f"{v1.__name__}.{one.name}")
+    for one in iter_modules(v1.__path__)
+    if one.name.endswith("_pb2")
+]
 SERVICE = "/blindsight.keyholder.v1.KeyholderService"
 ALBUM = b"a" * 16
 TOKEN = "0123456789ab"
