@@ -93,7 +93,7 @@ def test_the_answer_of_every_command_is_as_the_schema_says(up, folder, tmp_path)
     blind("collection", "accept-rollback", "album", "--yes")
     blind("collection", "delete", "lines", "--yes")
     blind("schemes")
-    assert blind("keys", "rotate")["state"] == "none"
+    assert blind("keys", "rotate", "--status")["state"] == "none"
     blind("keys", "create", "-o", tmp_path / "own.bsky", "--passphrase-file", folder / "secret")
     key_file = ("--key-file", tmp_path / "own.bsky", "--passphrase-file", folder / "secret")
     copied = blind(
