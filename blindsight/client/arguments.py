@@ -10,7 +10,7 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
-from functools import wraps
+from functools import partial, wraps
 from numbers import Integral
 from pathlib import Path
 from types import MappingProxyType
@@ -105,9 +105,9 @@ def _whole(what: str, value: Any) -> int:
         raise _of_type(what, value, "a whole number") from None
 
 
-def _count(what: str, value: Any) -> int:
-    if not 0 <= (found := _whole(what, value)) < 1 << 32:
-        raise InvalidArgument(f"{what} is {found}, want 0 to {(1 << 32) - 1}")
+def _count(what: str, value: Any, bits: int = 32) -> int:
+    if not 0 <= (found := _whole(what, value)) < 1 << bits:
+        raise InvalidArgument(f"{what} is {found}, want 0 to {(1 << bits) - 1}")
     return found
 
 
@@ -198,7 +198,7 @@ CHECKS: MappingProxyType[str, _Check] = MappingProxyType(
         **dict.fromkeys(("address", "profile"), _optional(text)),
         **dict.fromkeys(("tls", "token_file"), _optional(_path)),
         **dict.fromkeys(("role", "token_id", "label", "tenant"), text),
-        **dict.fromkeys(("items", "size_bytes"), _optional(_count)),
+        **dict.fromkeys(("items", "size_bytes"), _optional(partial(_count, bits=63))),
         "heavy_jobs": _optional(natural),
         "collections": lambda what, value: several(what, value, "a list of names"),
         **dict.fromkeys(("expires", "since"), _optional(_moment)),

@@ -165,6 +165,8 @@ def test_bytes_end_at_the_quota(world: World, tenant: tuple[str, Vault]) -> None
     with pytest.raises(ResourceExhausted, match=f"quota of {told.size_bytes} bytes: {told.size_bytes} are"):
         photos.ingest([("2.png", small_photo(2))])
     assert photos.count() == 1
+    changed = world.vault.set_quotas(name, items=1 << 40, size_bytes=1 << 50)
+    assert (changed.quotas.items, changed.quotas.size_bytes) == (1 << 40, 1 << 50)
 
 
 def test_requests_and_heavy_jobs_are_limited(world: World, tenant: tuple[str, Vault]) -> None:
