@@ -36,23 +36,23 @@ def create(
         typer.Option("--role", metavar="ROLE", help=f"One of {', '.join(_ROLES)}.", show_default=False),
     ],
     collections: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--collections",
             metavar="A,B",
             help="For which alone it holds; others do not exist for its bearer.",
             show_default="all",
         ),
-    ] = "",
+    ] = None,
     expires: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--expires",
             metavar="WHEN",
             help="After 90m, 12h or 30d, or at a time as 2027-01-31T00:00:00Z.",
             show_default="never",
         ),
-    ] = "",
+    ] = None,
     reveal: Annotated[
         str | None,
         typer.Option(
@@ -112,9 +112,10 @@ def create(
     searcher (search, compare, fetch what was found), auditor (see that all is there). Its bearer names the
     file that it is in as --token-file or BLINDSIGHT_TOKEN_FILE.
     """
-    until = moment("--expires", expires) if expires else None
-    names = [name.strip() for name in collections.split(",") if name.strip()]
-    if collections and not names:
+    # An empty text, as of a variable that nobody set, must not stand for all collections or for ever.
+    until = moment("--expires", expires) if expires is not None else None
+    names = [name.strip() for name in collections.split(",")] if collections is not None else []
+    if not all(names):
         raise InvalidArgument(f"--collections {collections!r}, want names with commas between them")
     file = files.new_private(output_file) if output_file is not None else nullcontext()
     with file as kept, options.vault(address) as vault:

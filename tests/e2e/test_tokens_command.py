@@ -112,7 +112,10 @@ def test_a_token_is_written_to_a_new_file_for_its_owner_alone(up, tmp_path):
         (["--role", "king"], "role 'king', want one of owner, editor, uploader, searcher, auditor"),
         (["--role", "editor", "--expires", "soon"], "--expires 'soon', want 90m, 12h or 30d, or a time as"),
         (["--role", "editor", "--expires", "2020-01-01"], "has expired already"),
+        (["--role", "editor", "--expires", ""], "--expires '', want 90m, 12h or 30d, or a time as"),
         (["--role", "editor", "--collections", "nowhere"], "no collection 'nowhere'"),
+        (["--role", "editor", "--collections", ""], "--collections '', want names with commas between them"),
+        (["--role", "editor", "--collections", "holiday,,"], "want names with commas between them"),
         (["--role", "owner", "--collections", "holiday"], "want none: it is for all"),
     ],
 )

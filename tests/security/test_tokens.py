@@ -564,9 +564,9 @@ def test_scores_are_for_searchers_where_they_have_no_noise_alone(scored: World) 
         scored.token("editor", reveal="ranks")
 
 
-@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("metric", ["cosine", "squared-cosine"])
 def test_a_threshold_tells_no_more_than_a_rounded_score(metric: str) -> None:
-    nearest = metric == "euclidean"
+    nearest = metric == "squared-cosine"
     grant = Grant("", b"", TokenRole.SEARCHER, None, "", 0, None, Reveal.ROUNDED)
     hits = [WireHit(f"{number}", number / 10_000, "") for number in range(-300, 10_000, 7)]
 

@@ -94,9 +94,11 @@ def shown(grant: Grant | None, header: SearchHeader, scheme: Scheme, metric: Met
         if header.threshold is not None:  # many of them would find each score
             raise beyond(grant, "set a threshold")
         return _ranks
+    if metric in (Metric.DOT, Metric.EUCLIDEAN):  # a longer query has a score of more digits
+        raise beyond(grant, f"search a collection of metric {metric}: only those of cosines")
     if header.threshold is not None and round(header.threshold, DECIMALS) != header.threshold:
         raise beyond(grant, f"set a threshold of more than {DECIMALS} decimals")
-    return partial(_rounded, threshold=header.threshold, nearest=metric not in (Metric.COSINE, Metric.DOT))
+    return partial(_rounded, threshold=header.threshold, nearest=metric is Metric.SQUARED_COSINE)
 
 
 def require_verifying(grant: Grant | None, threshold: float | None) -> None:
