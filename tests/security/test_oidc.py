@@ -150,6 +150,8 @@ REFUSED: dict[str, tuple[Callable[[], str], str]] = {
     "that never ends": (lambda: signed(EC, exp=None), "without the claim 'exp'"),
     "of nobody": (lambda: signed(EC, sub=None), "without the claim 'sub'"),
     "that ends at no time": (lambda: signed(EC, exp="soon"), "not what its issuer signed"),
+    "that ends at no time of a clock": (lambda: signed(EC, exp=10**400), "not what its issuer signed"),
+    "whose subject is no text": (lambda: signed(EC, sub="\ud800"), "not what its issuer signed"),
     "that ends at infinity": (lambda: signed(EC, exp=float("inf")), "not what its issuer signed"),
     "whose claims are a list": (
         lambda: PyJWS().encode(b"[1]", EC.private, "ES256", {"kid": EC.key_id}),

@@ -107,7 +107,7 @@ class Issuer:
         key = await self._keys.find(key_id, algorithm)
         options: Options = {"require": ["exp", "iss", "aud", "sub"], "enforce_minimum_key_length": True}
         try:
-            return jwt.decode(
+            claims: dict[str, Any] = jwt.decode(
                 shown,
                 key,
                 algorithms=[algorithm],
@@ -116,6 +116,8 @@ class Issuer:
                 leeway=LEEWAY_SECONDS,
                 options=options,
             )
+            float(claims["exp"])  # a clock cannot be compared with an integer of any size
+            str(claims["sub"]).encode()  # JSON may have half of a character
         except jwt.ExpiredSignatureError:
             raise Unauthenticated("unauthenticated: the token has expired, want another") from None
         except jwt.ImmatureSignatureError:
@@ -132,6 +134,7 @@ class Issuer:
             raise Unauthenticated(f"unauthenticated: a token without the claim {error.claim!r}") from None
         except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError):
             raise Unauthenticated("unauthenticated: the token is not what its issuer signed") from None
+        return claims
 
 
 def _header(shown: str) -> dict[str, Any]:
