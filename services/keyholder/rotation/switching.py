@@ -56,7 +56,8 @@ def commit(data: Path, old_key_id: bytes) -> None:
     for path in filter(Path.is_file, folder.rglob("*")):
         with path.open("rb") as file:
             os.fsync(file.fileno())
-    sync_folder(folder / AUDIT_FOLDER_NAME)
+    for one in (folder / AUDIT_FOLDER_NAME, folder):  # the mark must not outlive names
+        sync_folder(one)
     write_secret(folder / _MARK, old_key_id.hex())
     sync_folder(folder)
 
