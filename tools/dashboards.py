@@ -748,6 +748,34 @@ PRIVACY: Rows = {
         ),
         Panel("text", "What they can learn", text=_LEARNS, width=6, height=10),
     ],
+    "Who asks the keyholder": [
+        lines(
+            "Calls by role",
+            ("sum by (role) (rate(blindsight_keyholder_calls_total[$__rate_interval]))", "{{role}}"),
+            unit="reqps",
+            stacked=True,
+            about="Of tokens; none: who was not let in. The audit log has each token by itself.",
+        ),
+        lines(
+            "Calls that tokens may not make",
+            (
+                (
+                    "sum by (role, code) (rate(blindsight_keyholder_calls_total"
+                    '{code=~"UNAUTHENTICATED|PERMISSION_DENIED|RESOURCE_EXHAUSTED"}[$__rate_interval]))'
+                ),
+                "{{role}} {{code}}",
+            ),
+            unit="reqps",
+            about="A jump is somebody who tries tokens, or a role that is too small for its work.",
+        ),
+        lines(
+            "Queries by role",
+            ("sum by (role) (rate(blindsight_keyholder_queries_total[$__rate_interval]))", "{{role}}"),
+            unit="reqps",
+            stacked=True,
+            about="Many queries of a searcher order a collection's vectors in many directions.",
+        ),
+    ],
     "Statuses and reasons": [
         lines(
             "Calls by status",

@@ -230,7 +230,7 @@ def test_an_unseen_crop_finds_its_photo(blind, filled, tmp_path):
     image.crop((20, 15, image.width - 20, image.height - 15)).save(tmp_path / "crop.png")
     done = blind("search", filled, str(tmp_path / "crop.png"), "-k", "3", "--json")
     document = json.loads(done.stdout)
-    said = {"query_visible_to_server": False, "quarantined_items": 0, "warnings": []}
+    said = {"query_visible_to_server": False, "quarantined_items": 0, "warnings": [], "passes": []}
     assert document.keys() == said.keys() | {"results", "timings_seconds", "metric", "higher_is_better"}
     assert {name: document[name] for name in said} == said
     [found] = document["results"]
