@@ -292,12 +292,14 @@ class QuotasDocument(TypedDict):
         size_bytes: that storage has of all its collections.
         requests_per_second: on average.
         heavy_jobs: ingests, image processing, weighted sums, checks and repacks at once.
+        max_collections: at once, empty ones too.
     """
 
     items: int | None
     size_bytes: int | None
     requests_per_second: float | None
     heavy_jobs: int | None
+    max_collections: int | None
 
 
 class TenantDocument(TypedDict):

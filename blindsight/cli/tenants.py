@@ -58,6 +58,16 @@ HeavyJobs = Annotated[
     ),
 ]
 
+Collections = Annotated[
+    str | None,
+    typer.Option(
+        "--collections",
+        metavar="N",
+        help="Collections at once, or none for no limit.",
+        show_default="as it is",
+    ),
+]
+
 
 @app.command("create")
 def create(
@@ -66,6 +76,7 @@ def create(
     size_bytes: Bytes = None,
     requests_per_second: PerSecond = None,
     heavy_jobs: HeavyJobs = None,
+    max_collections: Collections = None,
     output_file: Annotated[
         Path | None,
         typer.Option(
@@ -85,7 +96,7 @@ def create(
     token's file as --token-file or BLINDSIGHT_TOKEN_FILE, and makes more tokens with it. Without quotas it
     may use as much as there is.
     """
-    limits = _limits(items, size_bytes, requests_per_second, heavy_jobs)
+    limits = _limits(items, size_bytes, requests_per_second, heavy_jobs, max_collections)
     file = files.new_private(output_file) if output_file is not None else nullcontext()
     with file as kept, options.vault(address) as vault:
         with output.spinner("making keys"):
@@ -108,7 +119,7 @@ def list_(address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
     if as_json:
         output.document({"tenants": list(map(_document, found))})
         return
-    table = output.table("name", "items", "bytes", "requests/s", "heavy jobs", "created", "id")
+    table = output.table("name", "items", "bytes", "requests/s", "heavy jobs", "collections", "created", "id")
     for one in found:
         quotas = one.quotas
         table.add_row(
@@ -117,6 +128,7 @@ def list_(address: Address = DEFAULT_ADDRESS, as_json: Json = False) -> None:
             _of(one.size_bytes, quotas.size_bytes),
             _limit(quotas.requests_per_second),
             _of(one.heavy_jobs, quotas.heavy_jobs),
+            _limit(quotas.max_collections),
             output.moment(one.created),
             one.id,
         )
@@ -130,14 +142,15 @@ def set_(
     size_bytes: Bytes = None,
     requests_per_second: PerSecond = None,
     heavy_jobs: HeavyJobs = None,
+    max_collections: Collections = None,
     address: Address = DEFAULT_ADDRESS,
     as_json: Json = False,
 ) -> None:
     """Change what a tenant may use; what it has already stays."""
-    limits = _limits(items, size_bytes, requests_per_second, heavy_jobs)
+    limits = _limits(items, size_bytes, requests_per_second, heavy_jobs, max_collections)
     if not limits:
         raise InvalidArgument(
-            "nothing to change, want --items, --bytes, --requests-per-second or --heavy-jobs"
+            "nothing to change, want --items, --bytes, --requests-per-second, --heavy-jobs or --collections"
         )
     with options.vault(address) as vault:
         found = {one.name: one for one in vault.tenants()}
@@ -178,7 +191,11 @@ def _keep(vault: Vault, name: str, token: str, file: BinaryIO) -> None:
 
 
 def _limits(
-    items: str | None, size_bytes: str | None, requests_per_second: str | None, heavy_jobs: str | None
+    items: str | None,
+    size_bytes: str | None,
+    requests_per_second: str | None,
+    heavy_jobs: str | None,
+    max_collections: str | None,
 ) -> dict[str, Any]:
     """Returns those of the quotas that were given, by the SDK's names."""
     given = {
@@ -186,6 +203,7 @@ def _limits(
         "size_bytes": _parsed("--bytes", size_bytes, int),
         "requests_per_second": _parsed("--requests-per-second", requests_per_second, float),
         "heavy_jobs": _parsed("--heavy-jobs", heavy_jobs, int),
+        "max_collections": _parsed("--collections", max_collections, int),
     }
     return {name: value for name, (value, was_given) in given.items() if was_given}
 
@@ -224,5 +242,6 @@ def _described(quotas: Quotas) -> str:
             f"{_limit(quotas.size_bytes)} for bytes",
             f"{_limit(quotas.requests_per_second)} for requests a second",
             f"{_limit(quotas.heavy_jobs)} for heavy jobs",
+            f"{_limit(quotas.max_collections)} for collections",
         )
     )

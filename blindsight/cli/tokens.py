@@ -114,8 +114,8 @@ def create(
     """
     # An empty text, as of a variable that nobody set, must not stand for all collections or for ever.
     until = moment("--expires", expires) if expires is not None else None
-    names = [name.strip() for name in collections.split(",")] if collections is not None else []
-    if not all(names):
+    names = [name.strip() for name in collections.split(",")] if collections is not None else None
+    if names is not None and not all(names):
         raise InvalidArgument(f"--collections {collections!r}, want names with commas between them")
     file = files.new_private(output_file) if output_file is not None else nullcontext()
     with file as kept, options.vault(address) as vault:

@@ -64,7 +64,7 @@ def token_for(address: str, file: Path | None, *, encrypted: bool) -> str | None
 def create(
     connection: Connection,
     role: str,
-    collections: Sequence[str],
+    collections: Sequence[str] | None,
     label: str,
     expires: datetime | None,
     reveal: str | None,
@@ -74,11 +74,13 @@ def create(
     threshold: float | None,
 ) -> NewToken:
     """Makes a token."""
+    if collections is not None and not collections:
+        raise InvalidArgument("a token for no collections, want some, or None for all")
     until = expires.astimezone(UTC) if expires is not None else None
     told = _member(Reveal, "reveal", reveal) if reveal is not None else None
     asked = TokenRequest(
         _member(TokenRole, "role", role),
-        tuple(collections),
+        tuple(collections or ()),
         label,
         until,
         told,

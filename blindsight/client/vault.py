@@ -195,7 +195,7 @@ class Vault:
         self,
         role: str,
         *,
-        collections: Sequence[str] = (),
+        collections: Sequence[str] | None = None,
         label: str = "",
         expires: datetime | None = None,
         reveal: str | None = None,
@@ -209,7 +209,7 @@ class Vault:
         Args:
             role: "owner", "editor" (store, change, delete, search), "uploader" (store what is not there yet),
                 "searcher" (search, compare, fetch what was found) or "auditor" (see that all is there).
-            collections: for which alone it holds, others do not exist for its bearer; empty: for all.
+            collections: for which alone it holds, others do not exist for its bearer; None: for all.
             label: to tell it from others.
             expires: when it ends; None: never.
             reveal: what searches tell a searcher: "decisions" (of each query, whether anything passes the
@@ -298,6 +298,7 @@ class Vault:
         size_bytes: int | None = None,
         requests_per_second: float | None = None,
         heavy_jobs: int | None = None,
+        max_collections: int | None = None,
     ) -> NewTenant:
         """Makes a tenant: a vault of its own with keys, collections and tokens of its own.
 
@@ -307,13 +308,14 @@ class Vault:
             size_bytes: that storage has of all its collections; None: no limit.
             requests_per_second: on average; None: no limit.
             heavy_jobs: ingests, image processing, weighted sums, checks and repacks at once; None: no limit.
+            max_collections: empty ones too; None: no limit.
 
         Raises:
             AlreadyExists: if there is a tenant of this name.
             InvalidArgument: if name or quotas are not such.
             PermissionDenied: if the caller is no operator, as all methods of tenants.
         """
-        quotas = Quotas(items, size_bytes, requests_per_second, heavy_jobs)
+        quotas = Quotas(items, size_bytes, requests_per_second, heavy_jobs, max_collections)
         return tenants.create(self._connection, tenant, quotas)
 
     def tenants(self) -> list[Tenant]:
@@ -328,18 +330,20 @@ class Vault:
         size_bytes: int | None = None,
         requests_per_second: float | None = None,
         heavy_jobs: int | None = None,
+        max_collections: int | None = None,
     ) -> Tenant:
         """Changes what a tenant may use; what it has already stays.
 
         Args:
             tenant: its name.
-            items, size_bytes, requests_per_second, heavy_jobs: as of `create_tenant`; None: no limit.
+            items, size_bytes, requests_per_second, heavy_jobs, max_collections: as of `create_tenant`; None:
+                no limit.
 
         Raises:
             NotFound: if there is none of this name.
             InvalidArgument: if one of the quotas is none.
         """
-        quotas = Quotas(items, size_bytes, requests_per_second, heavy_jobs)
+        quotas = Quotas(items, size_bytes, requests_per_second, heavy_jobs, max_collections)
         return tenants.set_quotas(self._connection, tenant, quotas)
 
     def delete_tenant(self, tenant: str) -> int:

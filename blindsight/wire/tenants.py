@@ -18,12 +18,14 @@ class Quotas(Record[pb.Quotas]):
         size_bytes: that storage has of all collections.
         requests_per_second: on average.
         heavy_jobs: at once: ingests, image processing, weighted sums, checks, repacks.
+        max_collections: at once, empty ones too.
     """
 
     items: int | None = None
     size_bytes: int | None = None
     requests_per_second: float | None = None
     heavy_jobs: int | None = None
+    max_collections: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
-"""What a tenant may use: items, bytes and heavy jobs."""
+"""What a tenant may use: items, bytes, heavy jobs and collections."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager, contextmanager
 from functools import wraps
 from typing import Any, Protocol, TypeVar
@@ -98,6 +98,27 @@ class Allowance:
             yield HeavyJob(self._make_way)
         finally:
             self.heavy_jobs -= 1
+
+    @asynccontextmanager
+    async def new_collection(self, names: Callable[[], Awaitable[Sequence[str]]]) -> AsyncIterator[None]:
+        """Lets the block make a collection; with a limit, one at a time.
+
+        Args:
+            names: of those that there are.
+
+        Raises:
+            ResourceExhausted: if there are too many.
+        """
+        most = self.quotas.max_collections
+        if most is None:
+            yield
+            return
+        async with self._writing:
+            if (has := len(await names())) >= most:
+                raise ResourceExhausted(
+                    f"quota of {most} collections: there are {has}, want fewer; delete some, or ask for more"
+                )
+            yield
 
     @asynccontextmanager
     async def room(self, used: Used) -> AsyncIterator[Room]:

@@ -79,20 +79,20 @@ class KeyholderServicer(keyholder_pb2_grpc.KeyholderServiceServicer):
     ) -> pb.CreateCollectionResponse:
         """Adds a collection."""
         asked = CollectionRequest.from_message(request)
-        created = await self._vault.create(
-            new_config(
-                asked.name,
-                scheme=asked.scheme or "ckks",
-                parameter_set=asked.parameter_set,
-                embedder=asked.embedder or ("pixels" if asked.channels else "descriptor"),
-                dimension=asked.dimension,
-                metric=Metric(asked.metric) if asked.metric else None,
-                expected_size=asked.expected_size,
-                max_norm=asked.max_norm,
-                channels=asked.channels,
-                size=asked.size,
-            )
+        config = new_config(
+            asked.name,
+            scheme=asked.scheme or "ckks",
+            parameter_set=asked.parameter_set,
+            embedder=asked.embedder or ("pixels" if asked.channels else "descriptor"),
+            dimension=asked.dimension,
+            metric=Metric(asked.metric) if asked.metric else None,
+            expected_size=asked.expected_size,
+            max_norm=asked.max_norm,
+            channels=asked.channels,
+            size=asked.size,
         )
+        async with self._keyholder.allowance.new_collection(self._vault.names):
+            created = await self._vault.create(config)
         return pb.CreateCollectionResponse(collection=self._described(created).to_message())
 
     async def GetCollection(

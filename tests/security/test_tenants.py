@@ -188,10 +188,32 @@ def test_requests_and_heavy_jobs_are_limited(world: World, tenant: tuple[str, Va
     collection.count()
 
 
+def test_collections_are_limited_also_of_calls_at_once(world: World, tenant: tuple[str, Vault]) -> None:
+    name, vault = tenant
+    had = len(vault.collections())
+    world.vault.set_quotas(name, max_collections=had + 2)
+
+    def make(number: int) -> bool:
+        try:
+            vault.create_collection(f"empty {number}", embedder="none", dimension=8)
+        except ResourceExhausted:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(make, range(8))) == 2
+    with pytest.raises(ResourceExhausted, match=f"quota of {had + 2} collections: there are {had + 2}, want"):
+        vault.create_collection("one more", embedder="none", dimension=8)
+    vault.delete_collection(next(one for one in vault.collections() if one.name.startswith("empty")).name)
+    assert make(9)
+    world.vault.set_quotas(name)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
         {"heavy_jobs": 0},
+        {"max_collections": 0},
         {"requests_per_second": 0.0},
         {"requests_per_second": -1.0},
         {"requests_per_second": 1e9},
@@ -311,12 +333,15 @@ def test_the_operator_commands(world: World) -> None:
     token = world.file(str(made["token"]))
     assert blind("tokens", "list", token=token)["tokens"][0]["id"] == made["token_id"]  # type: ignore[index]
     blind("collection", "create", "photos", token=token)
-    changed = blind("tenants", "set", "acme", "--items", "none", "--requests-per-second", "50")
+    changed = blind(
+        "tenants", "set", "acme", "--items", "none", "--requests-per-second", "50", "--collections", "3"
+    )
     assert changed["quotas"] == {
         "items": None,
         "size_bytes": None,
         "requests_per_second": 50.0,
         "heavy_jobs": 2,
+        "max_collections": 3,
     }
     assert "acme" in [one["name"] for one in blind("tenants", "list")["tenants"]]  # type: ignore[attr-defined]
     refused = run(

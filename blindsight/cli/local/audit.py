@@ -40,8 +40,9 @@ def offline(
     secret = read_passphrase(file) if known else ask_passphrase(twice=False)
     keys = open_key_set(folder / KEY_FILE_NAME, secret)
     before = list[Fault]()
+    head_file = HeadFile(folder, keys)
     try:
-        head = HeadFile(folder, keys).read()
+        head = head_file.read()
     except DataLoss as error:
         head = None
         before.append(Fault(0, "head", error.message))
@@ -49,7 +50,13 @@ def offline(
     if expected is not None:
         number, chain = place(expected)
         point = Point(number, bytes.fromhex(chain))
-    verification = Verification(record_files(folder), head, chain_key(keys), point)
+    verification = Verification(
+        record_files(folder),
+        head,
+        chain_key(keys),
+        point,
+        half_damaged=head_file.half_damaged and head is not None,
+    )
     total = verification.head.point.number - verification.head.first + 1
     for records in verification.run():
         progress(AuditVerification(records, max(total, records)))

@@ -25,6 +25,10 @@ FOLDER_NAME, HEAD_NAME = "audit", "audit.head"
 _PURPOSE = "audit"
 _PLACE_BYTES = 512
 _PLACE = b"audit head"
+HALF_DAMAGED = (
+    f"one of the two places of {HEAD_NAME} is damaged, and no record stands behind that of the other: "
+    "the end of the log may have been cut off"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +55,17 @@ class HeadFile:
     Args:
         folder: the keyholder's.
         keys: of the vault.
+
+    Attributes:
+        half_damaged: whether one of its places does not open, which was found when it was read.  A write that
+            was cut off does so; but then the records that it was to tell of are on the disk.
     """
 
     def __init__(self, folder: Path, keys: KeySet) -> None:
         self._path = folder / HEAD_NAME
         self._sealer = Sealer(keys.subkey(_PURPOSE, b"head"))
         self._turn = 0
+        self.half_damaged = False
 
     def read(self) -> Head | None:
         """Returns the head; None if there is no file.
@@ -68,11 +77,12 @@ class HeadFile:
             data = self._path.read_bytes()
         except FileNotFoundError:
             return None
-        found = [
-            (head, turn)
-            for turn in range(2)
-            if (head := self._opened(data[turn * _PLACE_BYTES : (turn + 1) * _PLACE_BYTES])) is not None
-        ]
+        places = [data[turn * _PLACE_BYTES : (turn + 1) * _PLACE_BYTES] for turn in range(2)]
+        opened = [self._opened(place) for place in places]
+        self.half_damaged = any(
+            head is None and any(place) for head, place in zip(opened, places, strict=True)
+        )
+        found = [(head, turn) for turn, head in enumerate(opened) if head is not None]
         if not found:
             raise DataLoss(f"{HEAD_NAME} is damaged, or of another vault")
         newest, at = max(found, key=lambda one: (one[0].point.number, one[0].first))

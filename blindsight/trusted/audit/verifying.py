@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from blindsight.trusted.audit.files import HEAD_NAME, Head
+from blindsight.trusted.audit.files import HALF_DAMAGED, HEAD_NAME, Head
 from blindsight.trusted.audit.records import NO_CHAIN, Point, Record, parsed
 from blindsight.trusted.secrets import Secret
 
@@ -40,6 +40,7 @@ class Verification:
         head: how far they must go; None: that is not known.
         key: of the chain.
         expected: what was the end of the log once; None: that is not known.
+        half_damaged: of the head; see `HeadFile`.
 
     Attributes:
         head: how far the log goes.
@@ -48,12 +49,19 @@ class Verification:
     """
 
     def __init__(
-        self, paths: Sequence[Path], head: Head | None, key: Secret, expected: Point | None = None
+        self,
+        paths: Sequence[Path],
+        head: Head | None,
+        key: Secret,
+        expected: Point | None = None,
+        *,
+        half_damaged: bool = False,
     ) -> None:
         self._paths = paths
         self._head = head
         self._key = key
         self._expected = expected
+        self._half_damaged = half_damaged
         first = head.first if head is not None else 1
         self._last = Point(first - 1, NO_CHAIN if first == 1 else _UNKNOWN)
         # Lines since the last record that the keyholder did not write, and numbers that did not come yet.
@@ -92,7 +100,9 @@ class Verification:
 
     def _is_later(self, record: Record) -> bool:
         """Returns whether a record is not told of by the head: nothing was answered on the strength of it."""
-        return self._head is not None and record.point.number > self._head.point.number
+        later = self._head is not None and record.point.number > self._head.point.number
+        self._half_damaged &= not later  # the write that was cut off was to tell of this record
+        return later
 
     def _check(self, record: Record) -> None:
         number = record.point.number
@@ -146,6 +156,8 @@ class Verification:
                 what = f"record {end.number} is not the one that was written last"
                 self._fault(end.number, "forked", what)
             self._skip_to(end.number + 1)
+            if self._half_damaged:
+                self._fault(end.number, "head", HALF_DAMAGED)
         for gap in filter(None, self._gaps):
             self._missing(gap)
 

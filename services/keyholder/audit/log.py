@@ -12,7 +12,15 @@ from pathlib import Path
 
 from blindsight.errors import DataLoss, ResourceExhausted
 from blindsight.runtime import logs
-from blindsight.trusted.audit.files import FOLDER_NAME, HEAD_NAME, HeadFile, chain_key, file_of, record_files
+from blindsight.trusted.audit.files import (
+    FOLDER_NAME,
+    HALF_DAMAGED,
+    HEAD_NAME,
+    HeadFile,
+    chain_key,
+    file_of,
+    record_files,
+)
 from blindsight.trusted.audit.files import Head as LogHead
 from blindsight.trusted.audit.records import Entry, Point, Record, line, parsed
 from blindsight.trusted.audit.verifying import Verification
@@ -122,6 +130,8 @@ class AuditLog:
                 if point.number == head.point.number != 0 and point != head.point:
                     self.damage = f"record {point.number} is not the one that was written last"
                     return head
+                if point == head.point and self._head_file.half_damaged:
+                    self.damage = HALF_DAMAGED
                 return LogHead(point, head.first)
             if int(path.stem) <= head.point.number:
                 break

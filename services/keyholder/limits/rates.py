@@ -38,7 +38,7 @@ class Rates:
             self._buckets[key] = left, now
             wait = (1 - left) / per_second
             raise Busy(
-                f"more than {per_second:g} requests a second, want the next one in {wait:.3g} s",
+                f"more than {per_second:g} requests a second, want the next one in {max(wait, 0.1):,.1f} s",
                 retry_seconds=round(wait, 3),
             )
         self._buckets[key] = left - 1, now

@@ -319,5 +319,6 @@ def _require_possible(quotas: Quotas) -> None:
     per_second = quotas.requests_per_second
     if per_second is not None and not 0.001 <= per_second <= 1e6:  # nor nan
         raise InvalidArgument(f"requests_per_second {per_second}, want 0.001 to 1000000")
-    if quotas.heavy_jobs == 0:
-        raise InvalidArgument("heavy_jobs 0, want at least 1")
+    for name in ("heavy_jobs", "max_collections"):
+        if getattr(quotas, name) == 0:
+            raise InvalidArgument(f"{name} 0, want at least 1")

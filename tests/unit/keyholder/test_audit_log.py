@@ -51,8 +51,10 @@ def faults(folder: Path, expected: Point | None = None, keys: KeySet = KEYS) -> 
 
 
 def found(folder: Path, expected: Point | None = None, keys: KeySet = KEYS) -> list[Fault]:
+    head_file = HeadFile(folder, keys)
+    head = head_file.read()
     verification = Verification(
-        record_files(folder), HeadFile(folder, keys).read(), chain_key(keys), expected
+        record_files(folder), head, chain_key(keys), expected, half_damaged=head_file.half_damaged
     )
     for _ in verification.run():
         pass
@@ -221,18 +223,34 @@ def test_a_file_in_which_nothing_was_told_of_is_removed(tmp_path: Path) -> None:
     assert faults(tmp_path) == []
 
 
-@pytest.mark.parametrize("place", [0, 1])
-def test_a_head_that_is_half_written_leaves_the_one_before(tmp_path: Path, place: int) -> None:
-    written(tmp_path, 4)
-    path = tmp_path / HEAD_NAME
+def damaged_head(folder: Path, place: int) -> None:
+    path = folder / HEAD_NAME
     data = bytearray(path.read_bytes())
     data[place * 512 + 20] ^= 1
     path.write_bytes(data)
+
+
+@pytest.mark.parametrize("count", [4, 5])
+def test_a_head_that_was_being_written_at_a_crash_leaves_the_one_before(tmp_path: Path, count: int) -> None:
+    written(tmp_path, count)
+    damaged_head(tmp_path, (count - 1) % 2)  # the place that was written last
+    assert faults(tmp_path) == []
     with closing(opened(tmp_path)) as log:
         assert log.damage == ""
-        assert log.head.point.number == 4
-        log.write([entry(5)])
+        assert log.head.point.number == count  # the record was on the disk already
+        log.write([entry(count + 1)])
     assert faults(tmp_path) == []
+
+
+@pytest.mark.parametrize("count", [4, 5])
+def test_a_place_of_the_head_that_was_damaged_to_cut_off_the_end_is_said(tmp_path: Path, count: int) -> None:
+    written(tmp_path, count)
+    damaged_head(tmp_path, (count - 1) % 2)
+    (path,) = record_files(tmp_path)
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    assert faults(tmp_path) == [("head", count - 1)]
+    with closing(opened(tmp_path)) as log:
+        assert "may have been cut off" in log.damage
 
 
 def test_a_head_that_is_gone_is_said(tmp_path: Path) -> None:

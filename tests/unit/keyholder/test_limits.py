@@ -55,7 +55,7 @@ def test_a_burst_and_then_the_rate(clock: Clock, rate: float, burst: int | None,
 def test_a_refusal_says_when_to_come_again(clock: Clock) -> None:
     rates = Rates(clock)
     rates.take("a", 0.5)
-    with pytest.raises(Busy, match=r"more than 0.5 requests a second, want the next one in 2 s") as refused:
+    with pytest.raises(Busy, match=r"more than 0.5 requests a second, want the next one in 2.0 s") as refused:
         rates.take("a", 0.5)
     (_, retry) = status.to_status(refused.value).details
     assert b"RetryInfo" in retry.type_url.encode()
