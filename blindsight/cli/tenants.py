@@ -61,7 +61,7 @@ HeavyJobs = Annotated[
 Collections = Annotated[
     str | None,
     typer.Option(
-        "--collections",
+        "--max-collections",
         metavar="N",
         help="Collections at once, or none for no limit.",
         show_default="as it is",
@@ -150,7 +150,8 @@ def set_(
     limits = _limits(items, size_bytes, requests_per_second, heavy_jobs, max_collections)
     if not limits:
         raise InvalidArgument(
-            "nothing to change, want --items, --bytes, --requests-per-second, --heavy-jobs or --collections"
+            "nothing to change, want --items, --bytes, --requests-per-second, --heavy-jobs or "
+            "--max-collections"
         )
     with options.vault(address) as vault:
         found = {one.name: one for one in vault.tenants()}
@@ -203,7 +204,7 @@ def _limits(
         "size_bytes": _parsed("--bytes", size_bytes, int),
         "requests_per_second": _parsed("--requests-per-second", requests_per_second, float),
         "heavy_jobs": _parsed("--heavy-jobs", heavy_jobs, int),
-        "max_collections": _parsed("--collections", max_collections, int),
+        "max_collections": _parsed("--max-collections", max_collections, int),
     }
     return {name: value for name, (value, was_given) in given.items() if was_given}
 

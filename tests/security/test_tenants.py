@@ -334,7 +334,7 @@ def test_the_operator_commands(world: World) -> None:
     assert blind("tokens", "list", token=token)["tokens"][0]["id"] == made["token_id"]  # type: ignore[index]
     blind("collection", "create", "photos", token=token)
     changed = blind(
-        "tenants", "set", "acme", "--items", "none", "--requests-per-second", "50", "--collections", "3"
+        "tenants", "set", "acme", "--items", "none", "--requests-per-second", "50", "--max-collections", "3"
     )
     assert changed["quotas"] == {
         "items": None,
