@@ -761,7 +761,7 @@ PRIVACY: Rows = {
             (
                 (
                     "sum by (role, code) (rate(blindsight_keyholder_calls_total"
-                    '{code=~"UNAUTHENTICATED|PERMISSION_DENIED|RESOURCE_EXHAUSTED"}[$__rate_interval]))'
+                    '{code=~"UNAUTHENTICATED|PERMISSION_DENIED|RESOURCE_EXHAUSTED"}[$__rate_interval])) or vector(0)'
                 ),
                 "{{role}} {{code}}",
             ),
