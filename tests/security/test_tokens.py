@@ -86,7 +86,7 @@ class World:
         return blindsight.connect(self.address, token_file=file)
 
     def token(self, role: str, *collections: str, **more: object) -> str:
-        return self.vault.create_token(role, collections=collections, **more).token  # type: ignore[arg-type]
+        return self.vault.create_token(role, collections=collections or None, **more).token  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -341,6 +341,11 @@ def test_an_auditor_checks_and_repairs_nothing(world: World) -> None:
         assert vault.collection("holiday").check().damaged == 0
         with pytest.raises(PermissionDenied, match="auditor may not repair"):
             vault.collection("holiday").check(repair=True)
+
+
+def test_no_collections_are_not_all(world: World) -> None:
+    with pytest.raises(InvalidArgument, match="want some, or None for all"):
+        world.vault.create_token("searcher", collections=[])
 
 
 def test_a_call_that_shows_two_tokens_is_refused(world: World) -> None:
