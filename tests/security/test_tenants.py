@@ -143,7 +143,7 @@ def test_items_end_at_the_quota_and_nothing_that_was_acknowledged_is_lost(
         assert sum(pool.map(fill, (one, other))) == 20
     assert said == 2 * ["quota of 30 items: 30 are stored, want fewer; delete some, or ask for more"]
     assert one.count() + other.count() == 30
-    assert [hit.id for hit in one.search_vectors(VECTORS[3], k=1).results[0]] == ["a3"]
+    assert one.search_vectors(VECTORS[3], k=1).results[0][0].id in ("a3", "b3")  # which are alike
     one.ingest_vectors(VECTORS[20:25], ids=[f"a{number}" for number in range(5)], upsert=True)
     one.delete(ids=["a0", "a1"])
     with pytest.raises(ResourceExhausted):
